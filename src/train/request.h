@@ -1,0 +1,75 @@
+// TrainRequest and TrainResult: the one contract of a training run, whichever engine does it. Fields are mlx_lm.lora's, with its names and defaults (0.32), plus ours.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "data/samples.h"
+#include "engine/recipe.h"
+
+namespace evolora {
+
+struct TrainRequest {
+  // As mlx_lm.lora has them.
+  std::string model;
+  std::string data;
+  bool train = false;
+  bool test = false;
+  std::string fine_tune_type = "lora";
+  std::string optimizer = "adam";                 // adam, adamw
+  nlohmann::ordered_json optimizer_config = {{"adam", nlohmann::ordered_json::object()}, {"adamw", nlohmann::ordered_json::object()}};
+  bool mask_prompt = false;
+  std::int64_t num_layers = 16;
+  std::int64_t batch_size = 4;
+  std::optional<std::int64_t> iters;              // default 1000 when epochs is not given either
+  std::int64_t val_batches = 25;                  // -1: all
+  double learning_rate = 1e-5;
+  std::int64_t steps_per_report = 10;
+  std::int64_t steps_per_eval = 200;
+  std::int64_t grad_accumulation_steps = 1;
+  std::string resume_adapter_file;
+  std::string adapter_path = "adapters";
+  std::int64_t save_every = 100;
+  std::int64_t test_batches = 500;
+  std::int64_t max_seq_length = 2048;
+  std::string config;                             // the YAML file, as given
+  bool grad_checkpoint = false;
+  std::uint64_t seed = 0;
+  std::int64_t rank = 8;                          // lora_parameters
+  double scale = 20.0;
+  double dropout = 0.0;
+  std::optional<std::vector<std::string>> keys;
+  FeatureNames features;
+  nlohmann::ordered_json extra;                   // accepted keys that only travel into adapter_config.json
+
+  // Ours.
+  std::optional<double> epochs;                   // instead of iters
+  Semantics semantics = Semantics::kNative;       // --compat mlx-lm
+  Recipe recipe;                                  // threads, checkpointing, micro-batch
+};
+
+// Number of the step (1-based) and what was measured there.
+struct LossPoint {
+  std::int64_t step = 0;
+  double loss = 0;
+};
+
+struct TrainResult {
+  std::vector<LossPoint> train_losses;            // one per report
+  std::vector<LossPoint> val_losses;
+  std::optional<double> test_loss;
+  std::int64_t steps = 0;
+  std::int64_t trained_tokens = 0;                // real tokens, no padding
+  double wall_seconds = 0;                        // from process start to the files written
+  double tokens_per_second = 0;                   // trained_tokens over the training loop's wall time, validation excluded
+  std::size_t peak_rss_bytes = 0;
+  std::size_t planned_arena_bytes = 0;
+  std::size_t peak_arena_bytes = 0;
+  std::size_t trainable_parameters = 0;
+};
+
+}  // namespace evolora
