@@ -9,6 +9,7 @@
 #include "base/result.h"
 #include "base/threads.h"
 #include "data/batch.h"
+#include "engine/program.h"
 #include "engine/recipe.h"
 #include "model/adapter.h"
 #include "model/weights.h"
@@ -57,6 +58,8 @@ class TrainingEngine {
 
   std::size_t planned_arena_bytes() const { return planned_arena_bytes_; }  // largest reserve()d
   std::size_t peak_arena_bytes() const;                                     // highest byte any step really used
+  const CallCounts& call_counts() const;                                    // since construction
+  void poison_buffers(bool on);  // tests: NaN into every buffer when its life begins, so that a wrong plan shows
 
  private:
   struct Impl;

@@ -1,0 +1,120 @@
+// Puts blocks together: which are saved, which recomputed, and where the backward pass ends.
+#include "engine/step_program.h"
+
+#include <algorithm>
+
+namespace evolora {
+namespace {
+
+constexpr std::int64_t kLogitsBytes = 40 << 20;
+constexpr std::int64_t kRowTile = 8;
+
+// Emits the head; d_hidden kNoBuffer: loss only.
+void emit_head_loss(ProgramBuilder& builder, const ProgramInputs& inputs, const Recipe& recipe, BufferId hidden, BufferId d_hidden) {
+  const ModelSpec& spec = inputs.weights.spec();
+  const auto arguments = [hidden, d_hidden, n = inputs.batch.token_count(), m = inputs.batch.supervised_count(), d = spec.hidden_size,
+                          norm_weight = inputs.weights.final_norm(), eps = spec.rms_norm_eps, head = inputs.weights.head(),
+                          chunk = head_rows_per_chunk(recipe, spec)](const RunContext& run) {
+    return HeadLoss{.hidden = run.f32(hidden),
+                    .n = n,
+                    .d = d,
+                    .norm_weight = norm_weight,
+                    .eps = eps,
+                    .head = head,
+                    .rows = run.bindings().batch->loss_rows.data(),
+                    .targets = run.bindings().batch->targets.data(),
+                    .m = m,
+                    .loss_scale = run.bindings().loss_scale,
+                    .chunk_rows = std::min(chunk, m),
+                    .d_hidden = run.f32(d_hidden),
+                    .row_losses = nullptr,
+                    .loss_sum = run.bindings().loss_sum};
+  };
+  const std::size_t workspace = inputs.kernels.head_loss_workspace_bytes(arguments(RunContext::planning(inputs.planning_bindings)), inputs.threads);
+  builder.call(Slot::kHeadLoss, d_hidden == kNoBuffer ? Pass::kForward : Pass::kBackward, -1, {hidden, d_hidden}, workspace,
+               [arguments, kernel = inputs.kernels.head_loss](const RunContext& run, KernelContext& context) { kernel(arguments(run), context); });
+}
+
+}  // namespace
+
+std::int64_t head_rows_per_chunk(const Recipe& recipe, const ModelSpec& spec) {
+  if (recipe.head_rows_per_chunk > 0) return recipe.head_rows_per_chunk;
+  const std::int64_t rows = kLogitsBytes / (spec.vocab_size * static_cast<std::int64_t>(sizeof(float)));
+  return std::clamp(rows / kRowTile * kRowTile, 4 * kRowTile, 64 * kRowTile);
+}
+
+std::vector<AttentionSegment> training_segments(const Batch& batch) {
+  std::vector<AttentionSegment> segments;
+  for (std::size_t s = 0; s + 1 < batch.segment_starts.size(); ++s) {
+    const std::int64_t start = batch.segment_starts[s];
+    const std::int64_t length = batch.segment_starts[s + 1] - start;
+    segments.push_back({.q_start = start, .q_length = length, .kv_start = start, .kv_length = length});
+  }
+  return segments;
+}
+
+Program build_training_program(const ProgramInputs& inputs, const Recipe& recipe) {
+  ProgramBuilder builder;
+  LayerProgram layers(builder, inputs);
+  const std::int64_t count = inputs.weights.spec().num_layers;
+  const std::int64_t first = inputs.adapters->first_layer();
+
+  ResidualStream stream = layers.embed();
+  std::vector<BlockBuffers> blocks;
+  for (std::int64_t layer = 0; layer < count; ++layer) {
+    blocks.push_back(layers.forward(layer, stream));
+    stream = {.base = blocks.back().h_mid, .delta = blocks.back().down};
+  }
+  const BufferId hidden = layers.materialize(stream);
+  const BufferId d_hidden = builder.floats("d_hidden", inputs.batch.token_count() * inputs.weights.spec().hidden_size);
+  emit_head_loss(builder, inputs, recipe, hidden, d_hidden);
+
+  for (std::int64_t layer = count - 1; layer >= first; --layer) {
+    BlockBuffers& block = blocks[static_cast<std::size_t>(layer)];
+    // A checkpointed block keeps only h_in alive between its two forward passes.
+    if (recipe.grad_checkpoint) block = layers.forward(layer, {.base = block.h_in});
+    layers.backward(layer, block, d_hidden, layer == first);
+  }
+  return builder.finish();
+}
+
+Program build_loss_program(const ProgramInputs& inputs, const Recipe& recipe) {
+  ProgramBuilder builder;
+  LayerProgram layers(builder, inputs);
+  ResidualStream stream = layers.embed();
+  for (std::int64_t layer = 0; layer < inputs.weights.spec().num_layers; ++layer) {
+    const BlockBuffers block = layers.forward(layer, stream);
+    stream = {.base = block.h_mid, .delta = block.down};
+  }
+  emit_head_loss(builder, inputs, recipe, layers.materialize(stream), kNoBuffer);
+  return builder.finish();
+}
+
+Program build_logits_program(const ProgramInputs& inputs, std::int64_t row_count) {
+  ProgramBuilder builder;
+  LayerProgram layers(builder, inputs);
+  ResidualStream stream = layers.embed();
+  const ModelSpec& spec = inputs.weights.spec();
+  for (std::int64_t layer = 0; layer < spec.num_layers; ++layer) {
+    const BlockBuffers block = layers.forward(layer, stream);
+    stream = {.base = block.h_mid, .delta = block.down};
+  }
+  const BufferId hidden = layers.materialize(stream);
+  const auto arguments = [hidden, row_count, d = spec.hidden_size, norm_weight = inputs.weights.final_norm(), eps = spec.rms_norm_eps,
+                          head = inputs.weights.head()](const RunContext& run) {
+    return HeadLogits{.hidden = run.f32(hidden),
+                      .d = d,
+                      .norm_weight = norm_weight,
+                      .eps = eps,
+                      .head = head,
+                      .rows = run.bindings().logits_rows.data(),
+                      .m = row_count,
+                      .logits = run.bindings().logits};
+  };
+  const std::size_t workspace = inputs.kernels.head_logits_workspace_bytes(arguments(RunContext::planning(inputs.planning_bindings)), inputs.threads);
+  builder.call(Slot::kHeadLoss, Pass::kForward, -1, {hidden}, workspace,
+               [arguments, kernel = inputs.kernels.head_logits](const RunContext& run, KernelContext& context) { kernel(arguments(run), context); });
+  return builder.finish();
+}
+
+}  // namespace evolora

@@ -1,0 +1,20 @@
+// The three whole programs over a batch: training (forward, loss, backward), loss only, and logits of chosen rows.
+#pragma once
+
+#include "engine/layer_program.h"
+#include "engine/recipe.h"
+
+namespace evolora {
+
+// Rows of logits alive at a time: the recipe's, or as many as fit about 40 MB, in whole register tiles.
+std::int64_t head_rows_per_chunk(const Recipe& recipe, const ModelSpec& spec);
+
+// The segments of a training batch as attention wants them: queries and keys of the same range.
+std::vector<AttentionSegment> training_segments(const Batch& batch);
+
+Program build_training_program(const ProgramInputs& inputs, const Recipe& recipe);
+Program build_loss_program(const ProgramInputs& inputs, const Recipe& recipe);
+// Logits of row_count rows (Bindings::logits_rows) to Bindings::logits.
+Program build_logits_program(const ProgramInputs& inputs, std::int64_t row_count);
+
+}  // namespace evolora

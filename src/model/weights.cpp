@@ -1,0 +1,153 @@
+// Binds the tensors of a model folder to the spec: shapes and dtypes checked once, views kept in place.
+#include "model/weights.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <cstdint>
+
+#include "base/check.h"
+
+namespace evolora {
+
+const char* projection_path(Projection projection) {
+  static constexpr const char* kPaths[kProjectionCount] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+                                                           "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
+  return kPaths[static_cast<std::size_t>(projection)];
+}
+
+class WeightLoader {
+ public:
+  explicit WeightLoader(ModelWeights& model) : model_(model), config_path_((model.folder_.path() / "config.json").string()) {}
+
+  Status load() {
+    model_.spec_ = TRY(parse_model_spec(model_.folder_.config(), config_path_));
+    const ModelSpec& spec = model_.spec_;
+    model_.embedding_ = TRY(weight("model.embed_tokens", spec.vocab_size, spec.hidden_size));
+    // An untied model must bring its own head; a tied one may carry a copy, which mlx-lm drops too.
+    model_.head_ = spec.tie_word_embeddings ? model_.embedding_ : TRY(weight("lm_head", spec.vocab_size, spec.hidden_size));
+    model_.final_norm_ = TRY(vector("model.norm.weight", spec.hidden_size));
+    model_.layers_.resize(static_cast<std::size_t>(spec.num_layers));
+    for (std::int64_t i = 0; i < spec.num_layers; ++i) TRY(load_layer(i));
+    return {};
+  }
+
+ private:
+  Status load_layer(std::int64_t index) {
+    const ModelSpec& spec = model_.spec_;
+    LayerWeights& layer = model_.layers_[static_cast<std::size_t>(index)];
+    const std::string prefix = fmt::format("model.layers.{}.", index);
+    layer.input_norm = TRY(vector(prefix + "input_layernorm.weight", spec.hidden_size));
+    layer.post_attention_norm = TRY(vector(prefix + "post_attention_layernorm.weight", spec.hidden_size));
+    const std::int64_t d = spec.hidden_size;
+    const std::int64_t q = spec.query_width();
+    const std::int64_t kv = spec.kv_width();
+    const std::int64_t inner = spec.intermediate_size;
+    struct Shape {
+      Projection projection;
+      std::int64_t out;
+      std::int64_t in;
+      bool bias;
+    };
+    const Shape shapes[] = {{Projection::kQ, q, d, spec.attention_qkv_bias},    {Projection::kK, kv, d, spec.attention_qkv_bias},
+                            {Projection::kV, kv, d, spec.attention_qkv_bias},   {Projection::kO, d, q, spec.attention_output_bias},
+                            {Projection::kGate, inner, d, spec.mlp_bias},       {Projection::kUp, inner, d, spec.mlp_bias},
+                            {Projection::kDown, d, inner, spec.mlp_bias}};
+    for (const Shape& shape : shapes) {
+      const std::string module = prefix + projection_path(shape.projection);
+      LinearWeights& linear = layer.linears[static_cast<std::size_t>(shape.projection)];
+      linear.weight = TRY(weight(module, shape.out, shape.in));
+      if (shape.bias) linear.bias = TRY(vector(module + ".bias", shape.out));
+    }
+    return {};
+  }
+
+  Result<TensorView> tensor(const std::string& name) {
+    const TensorView* view = model_.folder_.find(name);
+    if (view == nullptr) {
+      return Error{ErrorCode::kBadData, fmt::format("{}: tensor '{}' is missing from the model's safetensors", model_.folder_.path().string(), name)};
+    }
+    model_.stored_bytes_ += view->bytes.size();
+    return *view;
+  }
+
+  Status expect_shape(const TensorView& view, std::vector<std::int64_t> expected) {
+    if (view.shape == expected) return {};
+    return Error{ErrorCode::kBadData, fmt::format("{}: tensor '{}': expected shape [{}], got [{}]", model_.folder_.path().string(), view.name,
+                                                  fmt::join(expected, ", "), fmt::join(view.shape, ", "))};
+  }
+
+  Status expect_float(const TensorView& view) {
+    if (dtype_is_float(view.dtype)) return {};
+    return Error{ErrorCode::kBadData, fmt::format("{}: tensor '{}': expected F32, F16 or BF16, got {}", model_.folder_.path().string(), view.name,
+                                                  dtype_name(view.dtype))};
+  }
+
+  // safetensors promises no alignment; kernels want elements where their type may live.
+  const std::byte* aligned(const TensorView& view) {
+    const auto address = reinterpret_cast<std::uintptr_t>(view.bytes.data());
+    if (address % dtype_size_bytes(view.dtype) == 0) return view.bytes.data();
+    model_.owned_tensors_.emplace_back(view.bytes.begin(), view.bytes.end());
+    return model_.owned_tensors_.back().data();
+  }
+
+  Result<const float*> vector(const std::string& name, std::int64_t size) {
+    const TensorView view = TRY(tensor(name));
+    TRY(expect_shape(view, {size}));
+    TRY(expect_float(view));
+    std::vector<float> values(static_cast<std::size_t>(size));
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = load_float(view.dtype, view.bytes.data(), i);
+    model_.owned_vectors_.push_back(std::move(values));
+    return static_cast<const float*>(model_.owned_vectors_.back().data());
+  }
+
+  Result<WeightView> weight(const std::string& module, std::int64_t out, std::int64_t in) {
+    const TensorView view = TRY(tensor(module + ".weight"));
+    WeightView weight{.out = out, .in = in};
+    const auto quantization = model_.folder_.quantization_of(module);
+    if (!quantization) {
+      TRY(expect_float(view));
+      TRY(expect_shape(view, {out, in}));
+      weight.dtype = view.dtype;
+      weight.data = aligned(view);
+      return weight;
+    }
+    if (in % quantization->group_size != 0) {
+      return Error{ErrorCode::kBadData, fmt::format("{}: module '{}' has {} inputs, not a multiple of its quantization group {}", config_path_, module, in,
+                                                    quantization->group_size)};
+    }
+    if (view.dtype != DType::kU32) {
+      return Error{ErrorCode::kBadData, fmt::format("{}: tensor '{}': a quantized weight must be U32, got {}", model_.folder_.path().string(), view.name,
+                                                    dtype_name(view.dtype))};
+    }
+    TRY(expect_shape(view, {out, static_cast<std::int64_t>(packed_words_per_row(*quantization, in))}));
+    const TensorView scales = TRY(tensor(module + ".scales"));
+    const TensorView biases = TRY(tensor(module + ".biases"));
+    for (const TensorView* part : {&scales, &biases}) {
+      TRY(expect_float(*part));
+      TRY(expect_shape(*part, {out, in / quantization->group_size}));
+    }
+    if (scales.dtype != biases.dtype) {
+      return Error{ErrorCode::kBadData, fmt::format("{}: module '{}': scales are {} but biases are {}", model_.folder_.path().string(), module,
+                                                    dtype_name(scales.dtype), dtype_name(biases.dtype))};
+    }
+    weight.bits = quantization->bits;
+    weight.group_size = quantization->group_size;
+    weight.dtype = scales.dtype;
+    weight.data = aligned(view);
+    weight.scales = aligned(scales);
+    weight.biases = aligned(biases);
+    return weight;
+  }
+
+  ModelWeights& model_;
+  std::string config_path_;
+};
+
+Result<ModelWeights> ModelWeights::load(MlxFolder folder) {
+  ModelWeights model(std::move(folder));
+  TRY(WeightLoader(model).load());
+  return model;
+}
+
+}  // namespace evolora
