@@ -5,7 +5,7 @@ function(evolora_library name)
   file(GLOB_RECURSE all CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cpp)
   set(tests ${all})
   set(benchmarks ${all})
-  list(FILTER all EXCLUDE REGEX "_(test|benchmark)\\.cpp$")
+  list(FILTER all EXCLUDE REGEX "(_(test|benchmark)|/test_[^/]*)\\.cpp$")
   list(FILTER tests INCLUDE REGEX "_test\\.cpp$")
   list(FILTER benchmarks INCLUDE REGEX "_benchmark\\.cpp$")
 
@@ -22,7 +22,7 @@ function(evolora_library name)
 
   if(EVOLORA_TESTS AND tests)
     add_executable(${name}_test ${tests})
-    target_link_libraries(${name}_test PRIVATE evolora_${name} GTest::gtest_main GTest::gmock)
+    target_link_libraries(${name}_test PRIVATE evolora_${name} evolora_test_support GTest::gtest_main GTest::gmock)
     target_compile_definitions(${name}_test PRIVATE EVOLORA_SOURCE_DIR="${CMAKE_SOURCE_DIR}" EVOLORA_BUILD_DIR="${CMAKE_BINARY_DIR}")
     gtest_discover_tests(${name}_test TEST_PREFIX "${name}/" DISCOVERY_MODE PRE_TEST PROPERTIES TIMEOUT 600)
   endif()
@@ -30,6 +30,14 @@ function(evolora_library name)
     add_executable(${name}_benchmark ${benchmarks})
     target_link_libraries(${name}_benchmark PRIVATE evolora_${name} benchmark::benchmark_main)
   endif()
+endfunction()
+
+# Fixtures that several folders' tests share: src/*/test_*.cpp.
+function(evolora_test_support)
+  cmake_parse_arguments(ARG "" "" "DEPENDS" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/test_*.cpp)
+  add_library(evolora_test_support STATIC EXCLUDE_FROM_ALL ${sources})
+  target_link_libraries(evolora_test_support PUBLIC ${ARG_DEPENDS})
 endfunction()
 
 # The Rust crate src/text/bridge as a static library with a C interface (src/text/bridge.h). Its crates are fixed by Cargo.lock.

@@ -11,11 +11,11 @@ namespace evolora {
 
 [[noreturn]] void check_failed(const char* file, int line, const char* condition);
 
-#define CHECK(condition)                                            \
-  do {                                                              \
-    if (!(condition)) [[unlikely]] {                                \
-      ::evolora::check_failed(__FILE__, __LINE__, #condition);      \
-    }                                                               \
+#define CHECK(condition)                                       \
+  do {                                                         \
+    if (!(condition)) [[unlikely]] {                           \
+      ::evolora::check_failed(__FILE__, __LINE__, #condition); \
+    }                                                          \
   } while (false)
 
 // a * b and a + b, or nullopt if the result does not fit T.

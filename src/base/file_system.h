@@ -22,8 +22,7 @@ namespace fs = std::filesystem;
 class MappedFile {
  public:
   MappedFile() = default;
-  MappedFile(std::shared_ptr<const void> keep_alive, std::span<const std::byte> bytes)
-      : keep_alive_(std::move(keep_alive)), bytes_(bytes) {}
+  MappedFile(std::shared_ptr<const void> keep_alive, std::span<const std::byte> bytes) : keep_alive_(std::move(keep_alive)), bytes_(bytes) {}
   std::span<const std::byte> bytes() const { return bytes_; }
 
  private:
@@ -49,11 +48,11 @@ class FileSystem {
   virtual Result<std::unique_ptr<WritableFile>> append(const fs::path& path) = 0;  // creates if missing
   virtual Status rename(const fs::path& from, const fs::path& to) = 0;             // replaces atomically
   virtual Status sync_directory(const fs::path& path) = 0;
-  virtual Status remove(const fs::path& path) = 0;                                 // file or folder with all in it; missing is fine
+  virtual Status remove(const fs::path& path) = 0;  // file or folder with all in it; missing is fine
   virtual Status create_directories(const fs::path& path) = 0;
   virtual Result<MappedFile> map(const fs::path& path) = 0;
   virtual Result<std::string> read(const fs::path& path) = 0;
-  virtual Result<std::vector<std::string>> list(const fs::path& folder) = 0;       // names, sorted
+  virtual Result<std::vector<std::string>> list(const fs::path& folder) = 0;  // names, sorted
   virtual bool exists(const fs::path& path) = 0;
   virtual bool is_directory(const fs::path& path) = 0;
 };

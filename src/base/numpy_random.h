@@ -1,4 +1,5 @@
-// numpy's legacy global generator (np.random.seed / np.random.permutation): mt19937 with Knuth initialisation and masked rejection. mlx-lm's batch order comes from it.
+// numpy's legacy global generator (np.random.seed / np.random.permutation): mt19937 with Knuth initialisation and masked rejection. mlx-lm's batch
+// order comes from it.
 #pragma once
 
 #include <array>

@@ -11,16 +11,16 @@ namespace evolora {
 
 // The whole catalogue. The process exit code is 2 for all of them except kInterrupted (130) and kInternal (1).
 enum class ErrorCode {
-  kUsage,          // a flag or key that does not exist, or a value of the wrong type or range
-  kNotFound,       // a file or folder that should exist does not
-  kIo,             // the operating system refused: permission, full disk, device error
-  kCorrupt,        // a file's bytes contradict its own format (truncated, overlapping, bad header)
-  kBadData,        // a well-formed file whose content does not fit: bad JSON at line N, missing key, wrong shape
-  kUnsupported,    // valid, but not something this program does: named architecture, dtype, quantization mode
-  kTooLarge,       // exceeds a stated limit (memory limit, header size, integer range)
-  kDependency,     // an outside program or service that is needed failed or is missing
-  kInterrupted,    // the user asked to stop
-  kInternal,       // a bug: never expected, still reported instead of undefined behaviour
+  kUsage,        // a flag or key that does not exist, or a value of the wrong type or range
+  kNotFound,     // a file or folder that should exist does not
+  kIo,           // the operating system refused: permission, full disk, device error
+  kCorrupt,      // a file's bytes contradict its own format (truncated, overlapping, bad header)
+  kBadData,      // a well-formed file whose content does not fit: bad JSON at line N, missing key, wrong shape
+  kUnsupported,  // valid, but not something this program does: named architecture, dtype, quantization mode
+  kTooLarge,     // exceeds a stated limit (memory limit, header size, integer range)
+  kDependency,   // an outside program or service that is needed failed or is missing
+  kInterrupted,  // the user asked to stop
+  kInternal,     // a bug: never expected, still reported instead of undefined behaviour
 };
 
 struct Error {
@@ -74,13 +74,13 @@ using Status = Result<void>;
 
 // TRY(expr): the value of a successful Result, or return its Error from the enclosing function (which must return a Result).
 // A GNU statement expression: g++ and clang, the two compilers of this project, both have it.
-#define TRY(expression)                                      \
-  ({                                                         \
-    auto evolora_try_result = (expression);                  \
-    if (!evolora_try_result.ok()) {                          \
-      return ::evolora::Error{evolora_try_result.error()};   \
-    }                                                        \
-    std::move(evolora_try_result).value();                   \
+#define TRY(expression)                                    \
+  ({                                                       \
+    auto evolora_try_result = (expression);                \
+    if (!evolora_try_result.ok()) {                        \
+      return ::evolora::Error{evolora_try_result.error()}; \
+    }                                                      \
+    std::move(evolora_try_result).value();                 \
   })
 
 }  // namespace evolora

@@ -14,8 +14,7 @@
 namespace evolora {
 
 struct Threads::Impl {
-  explicit Impl(int count)
-      : limit(tbb::global_control::max_allowed_parallelism, static_cast<std::size_t>(std::max(count, 1))), arena(count) {}
+  explicit Impl(int count) : limit(tbb::global_control::max_allowed_parallelism, static_cast<std::size_t>(std::max(count, 1))), arena(count) {}
   tbb::global_control limit;  // oneTBB would otherwise cap the arena at the machine's CPU count
   tbb::task_arena arena;
 };

@@ -14,12 +14,12 @@ struct ProjectionPlan {
   LinearWeights linear;
   const AdapterModule* adapter = nullptr;  // null: no adapter
   std::size_t adapter_index = 0;
-  const float* parameters = nullptr;       // the adapter set's flat buffer
+  const float* parameters = nullptr;  // the adapter set's flat buffer
   float dropout = 0;
   BufferId xa = kNoBuffer;
   BufferId y = kNoBuffer;
   BufferId dy = kNoBuffer;
-  bool y_in_cache = false;                 // keys (or values) of a decoding program
+  bool y_in_cache = false;  // keys (or values) of a decoding program
   bool y_is_key = false;
 };
 
@@ -88,24 +88,26 @@ ResidualStream LayerProgram::embed() {
   const BufferId h = builder_.floats("h", rows() * spec().hidden_size);
   builder_.call(Slot::kEmbedding, Pass::kForward, -1, {h}, 0,
                 [table = inputs_.weights.embedding(), kernel = inputs_.kernels.embedding_forward, h](const RunContext& run, KernelContext& context) {
-                  kernel({.tokens = run.bindings().batch->tokens.data(), .n = run.bindings().batch->token_count(), .table = table, .out = run.f32(h)}, context);
+                  kernel({.tokens = run.bindings().batch->tokens.data(), .n = run.bindings().batch->token_count(), .table = table, .out = run.f32(h)},
+                         context);
                 });
   return {.base = h};
 }
 
 void LayerProgram::norm(std::int64_t layer, BufferId x, BufferId residual, const float* weight, BufferId sum, BufferId y) {
-  builder_.call(Slot::kRmsNorm, Pass::kForward, layer, {x, residual, sum, y}, 0,
-                [=, n = rows(), d = spec().hidden_size, eps = spec().rms_norm_eps, kernel = inputs_.kernels.rms_norm_forward](const RunContext& run,
-                                                                                                                             KernelContext& context) {
-                  kernel({.x = run.f32(x), .residual = run.f32(residual), .weight = weight, .eps = eps, .n = n, .d = d, .sum = run.f32(sum), .y = run.f32(y)},
-                         context);
-                });
+  builder_.call(
+      Slot::kRmsNorm, Pass::kForward, layer, {x, residual, sum, y}, 0,
+      [=, n = rows(), d = spec().hidden_size, eps = spec().rms_norm_eps, kernel = inputs_.kernels.rms_norm_forward](const RunContext& run,
+                                                                                                                    KernelContext& context) {
+        kernel({.x = run.f32(x), .residual = run.f32(residual), .weight = weight, .eps = eps, .n = n, .d = d, .sum = run.f32(sum), .y = run.f32(y)},
+               context);
+      });
 }
 
 void LayerProgram::norm_backward(std::int64_t layer, BufferId dy, BufferId x, const float* weight, BufferId d_hidden) {
   builder_.call(Slot::kRmsNorm, Pass::kBackward, layer, {dy, x, d_hidden}, 0,
-                [=, n = rows(), d = spec().hidden_size, eps = spec().rms_norm_eps, kernel = inputs_.kernels.rms_norm_backward](const RunContext& run,
-                                                                                                                              KernelContext& context) {
+                [=, n = rows(), d = spec().hidden_size, eps = spec().rms_norm_eps, kernel = inputs_.kernels.rms_norm_backward](
+                    const RunContext& run, KernelContext& context) {
                   float* stream = run.f32(d_hidden);
                   kernel({.dy = run.f32(dy), .x = run.f32(x), .weight = weight, .eps = eps, .n = n, .d = d, .add = stream, .dx = stream}, context);
                 });
@@ -272,8 +274,9 @@ void LayerProgram::attend(std::int64_t layer, BlockBuffers& block) {
   };
   const std::size_t workspace =
       inputs_.kernels.attention_forward_workspace_bytes(arguments(RunContext::planning(inputs_.planning_bindings)), inputs_.threads);
-  builder_.call(Slot::kAttention, Pass::kForward, layer, {block.q, block.k, block.v, block.attention, block.lse}, workspace,
-                [arguments, kernel = inputs_.kernels.attention_forward](const RunContext& run, KernelContext& context) { kernel(arguments(run), context); });
+  builder_.call(
+      Slot::kAttention, Pass::kForward, layer, {block.q, block.k, block.v, block.attention, block.lse}, workspace,
+      [arguments, kernel = inputs_.kernels.attention_forward](const RunContext& run, KernelContext& context) { kernel(arguments(run), context); });
 }
 
 void LayerProgram::attend_backward(std::int64_t layer, const BlockBuffers& block, BufferId d_out, BufferId dq, BufferId dk, BufferId dv) {
@@ -297,8 +300,9 @@ void LayerProgram::attend_backward(std::int64_t layer, const BlockBuffers& block
   };
   const std::size_t workspace =
       inputs_.kernels.attention_backward_workspace_bytes(arguments(RunContext::planning(inputs_.planning_bindings)), inputs_.threads);
-  builder_.call(Slot::kAttention, Pass::kBackward, layer, {block.q, block.k, block.v, block.attention, block.lse, d_out, dq, dk, dv}, workspace,
-                [arguments, kernel = inputs_.kernels.attention_backward](const RunContext& run, KernelContext& context) { kernel(arguments(run), context); });
+  builder_.call(
+      Slot::kAttention, Pass::kBackward, layer, {block.q, block.k, block.v, block.attention, block.lse, d_out, dq, dk, dv}, workspace,
+      [arguments, kernel = inputs_.kernels.attention_backward](const RunContext& run, KernelContext& context) { kernel(arguments(run), context); });
 }
 
 void LayerProgram::backward(std::int64_t layer, const BlockBuffers& saved, BufferId d_hidden, bool lowest) {
@@ -325,13 +329,14 @@ void LayerProgram::backward(std::int64_t layer, const BlockBuffers& saved, Buffe
   if (below_down || act != kNoBuffer) linear_backward(layer, {{kDown}, {d_hidden}}, act, saved, d_act);
   if (!below_down) return;
 
-  builder_.call(Slot::kSwiglu, Pass::kBackward, layer, {d_act, saved.gate, saved.up}, 0,
-                [d_act, gate = saved.gate, up = saved.up, count = n * spec().intermediate_size, kernel = inputs_.kernels.swiglu_backward](
-                    const RunContext& run, KernelContext& context) {
-                  // In place: gate and up are not needed any more.
-                  kernel({.d_act = run.f32(d_act), .gate = run.f32(gate), .up = run.f32(up), .count = count, .d_gate = run.f32(gate), .d_up = run.f32(up)},
-                         context);
-                });
+  builder_.call(
+      Slot::kSwiglu, Pass::kBackward, layer, {d_act, saved.gate, saved.up}, 0,
+      [d_act, gate = saved.gate, up = saved.up, count = n * spec().intermediate_size, kernel = inputs_.kernels.swiglu_backward](
+          const RunContext& run, KernelContext& context) {
+        // In place: gate and up are not needed any more.
+        kernel({.d_act = run.f32(d_act), .gate = run.f32(gate), .up = run.f32(up), .count = count, .d_gate = run.f32(gate), .d_up = run.f32(up)},
+               context);
+      });
   BufferId x2 = kNoBuffer;
   if (any_adapter(layer, {kGate, kUp})) {
     x2 = builder_.floats("x2", n * spec().hidden_size);

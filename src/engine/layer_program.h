@@ -12,27 +12,27 @@ namespace evolora {
 // Everything a program is built from. Borrowed; outlives the program.
 struct ProgramInputs {
   const ModelWeights& weights;
-  const AdapterSet* adapters;   // null: base model only
+  const AdapterSet* adapters;  // null: base model only
   const KernelTable& kernels;
   int threads;
-  const Batch& batch;           // shapes and segment lengths only
-  Bindings planning_bindings;   // segments (and cache lengths) for workspace sizes
-  bool apply_dropout = false;   // adapter dropout in forward and backward
-  bool use_cache = false;       // keys and values go to Bindings::key_cache / value_cache instead of the arena
+  const Batch& batch;          // shapes and segment lengths only
+  Bindings planning_bindings;  // segments (and cache lengths) for workspace sizes
+  bool apply_dropout = false;  // adapter dropout in forward and backward
+  bool use_cache = false;      // keys and values go to Bindings::key_cache / value_cache instead of the arena
 };
 
 // What the backward pass of a block needs from its forward pass, and what the next block takes.
 struct BlockBuffers {
-  BufferId h_in = kNoBuffer;    // (N, D) residual stream entering the block
-  BufferId q = kNoBuffer;       // (N, H*C) after rope
-  BufferId k = kNoBuffer;       // (N, G*C) after rope
+  BufferId h_in = kNoBuffer;  // (N, D) residual stream entering the block
+  BufferId q = kNoBuffer;     // (N, H*C) after rope
+  BufferId k = kNoBuffer;     // (N, G*C) after rope
   BufferId v = kNoBuffer;
   BufferId attention = kNoBuffer;  // (N, H*C)
   BufferId lse = kNoBuffer;        // (N, H)
   BufferId h_mid = kNoBuffer;      // (N, D) after the attention residual
   BufferId gate = kNoBuffer;       // (N, I)
   BufferId up = kNoBuffer;
-  BufferId down = kNoBuffer;       // (N, D) the MLP's output: the next residual stream is h_mid + down
+  BufferId down = kNoBuffer;  // (N, D) the MLP's output: the next residual stream is h_mid + down
   std::array<BufferId, kProjectionCount> xa = {kNoBuffer, kNoBuffer, kNoBuffer, kNoBuffer, kNoBuffer, kNoBuffer, kNoBuffer};  // (N, r)
 };
 

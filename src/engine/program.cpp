@@ -31,7 +31,8 @@ std::size_t place_buffers(std::vector<Buffer>& buffers) {
     }
     buffer.offset = offset;
     end = std::max(end, offset + buffer.bytes);
-    const auto position = std::upper_bound(placed.begin(), placed.end(), offset, [&](std::size_t value, std::size_t i) { return value < buffers[i].offset; });
+    const auto position =
+        std::upper_bound(placed.begin(), placed.end(), offset, [&](std::size_t value, std::size_t i) { return value < buffers[i].offset; });
     placed.insert(position, index);
   }
   return end;

@@ -26,10 +26,10 @@ using BufferId = std::uint32_t;
 inline constexpr BufferId kNoBuffer = UINT32_MAX;
 
 struct Buffer {
-  const char* name = "";        // for plans and tests; static storage
+  const char* name = "";  // for plans and tests; static storage
   std::size_t bytes = 0;
-  std::size_t offset = 0;       // in the arena
-  std::size_t first_call = 0;   // lifetime: from the first to the last call that names it
+  std::size_t offset = 0;      // in the arena
+  std::size_t first_call = 0;  // lifetime: from the first to the last call that names it
   std::size_t last_call = 0;
 };
 
@@ -39,17 +39,18 @@ struct Bindings {
   std::span<const AttentionSegment> segments{};
   float loss_scale = 0;
   std::uint64_t dropout_seed = 0;
-  float* gradients = nullptr;            // flat, AdapterSet layout; null: no gradients
+  float* gradients = nullptr;  // flat, AdapterSet layout; null: no gradients
   double* loss_sum = nullptr;
   std::span<const std::int32_t> logits_rows{};
   float* logits = nullptr;
-  float* key_cache = nullptr;            // (L, capacity, G*C): decoding writes new keys at past_tokens and attends to all
+  float* key_cache = nullptr;  // (L, capacity, G*C): decoding writes new keys at past_tokens and attends to all
   float* value_cache = nullptr;
   std::int64_t cache_capacity = 0;
   std::int64_t past_tokens = 0;
 };
 
-// Resolves buffers during a run. While planning there is no memory yet: every buffer resolves to a dummy, so that "present" and "absent (null)" still differ.
+// Resolves buffers during a run. While planning there is no memory yet: every buffer resolves to a dummy, so that "present" and "absent (null)" still
+// differ.
 class RunContext {
  public:
   RunContext(const Bindings& bindings, std::span<const Buffer> buffers, std::byte* base) : bindings_(bindings), buffers_(buffers), base_(base) {}
@@ -73,7 +74,7 @@ using KernelCall = std::function<void(const RunContext&, KernelContext&)>;
 struct Call {
   Slot slot;
   Pass pass;
-  std::int64_t layer;        // -1: outside the blocks
+  std::int64_t layer;  // -1: outside the blocks
   std::vector<BufferId> buffers;
   BufferId workspace = kNoBuffer;
   KernelCall run;

@@ -27,10 +27,10 @@ BatchShape shape_of(const Batch& batch);
 
 // Memory the engine will use, exact, before the first step. All in bytes.
 struct MemoryPlan {
-  std::size_t arena_bytes = 0;             // activations, scratch, logits: one allocation
-  std::size_t adapter_bytes = 0;           // parameters
+  std::size_t arena_bytes = 0;    // activations, scratch, logits: one allocation
+  std::size_t adapter_bytes = 0;  // parameters
   std::size_t gradient_bytes = 0;
-  std::size_t weights_bytes = 0;           // mapped from the model folder, shared with the page cache
+  std::size_t weights_bytes = 0;  // mapped from the model folder, shared with the page cache
 };
 
 // Not thread-safe. Borrows weights, adapters and threads, which must outlive it.

@@ -51,7 +51,8 @@ Result<std::vector<Projection>> selected_projections(const AdapterOptions& optio
       const bool outside = key.find("lm_head") != std::string::npos || key.find("embed_tokens") != std::string::npos;
       return Error{outside ? ErrorCode::kUnsupported : ErrorCode::kUsage,
                    fmt::format("lora_parameters.keys: '{}' {}; valid keys: {}", key,
-                               outside ? "is outside the blocks, adapters there are not supported" : "names no linear layer of a block", fmt::join(names, ", "))};
+                               outside ? "is outside the blocks, adapters there are not supported" : "names no linear layer of a block",
+                               fmt::join(names, ", "))};
     }
     const auto projection = static_cast<Projection>(found - names.begin());
     if (std::find(chosen.begin(), chosen.end(), projection) == chosen.end()) chosen.push_back(projection);
@@ -64,7 +65,8 @@ Result<std::vector<Projection>> selected_projections(const AdapterOptions& optio
 
 Result<AdapterSet> AdapterSet::create(const ModelSpec& spec, const AdapterOptions& options) {
   if (options.num_layers > spec.num_layers) {
-    return Error{ErrorCode::kUsage, fmt::format("num_layers: requested to train {} layers but the model has only {}", options.num_layers, spec.num_layers)};
+    return Error{ErrorCode::kUsage,
+                 fmt::format("num_layers: requested to train {} layers but the model has only {}", options.num_layers, spec.num_layers)};
   }
   if (options.rank < 1 || options.rank > kMaxRank) {
     return Error{ErrorCode::kUsage, fmt::format("lora_parameters.rank: expected 1 to {}, got {}", kMaxRank, options.rank)};
@@ -151,16 +153,18 @@ std::vector<TensorView> AdapterSet::tensors_of(const float* flat) const {
 Status AdapterSet::load(const SafetensorsFile& file, const std::string& source) {
   const std::vector<TensorView> mine = tensors();
   for (const TensorView& theirs : file.tensors()) {
-    const auto found = std::lower_bound(mine.begin(), mine.end(), theirs.name, [](const TensorView& t, const std::string& name) { return t.name < name; });
+    const auto found =
+        std::lower_bound(mine.begin(), mine.end(), theirs.name, [](const TensorView& t, const std::string& name) { return t.name < name; });
     if (found == mine.end() || found->name != theirs.name) {
       return Error{ErrorCode::kBadData, fmt::format("{}: tensor '{}' belongs to no adapted layer of this configuration", source, theirs.name)};
     }
     if (theirs.shape != found->shape) {
-      return Error{ErrorCode::kBadData, fmt::format("{}: tensor '{}': expected shape [{}], got [{}]", source, theirs.name, fmt::join(found->shape, ", "),
-                                                    fmt::join(theirs.shape, ", "))};
+      return Error{ErrorCode::kBadData, fmt::format("{}: tensor '{}': expected shape [{}], got [{}]", source, theirs.name,
+                                                    fmt::join(found->shape, ", "), fmt::join(theirs.shape, ", "))};
     }
     if (!dtype_is_float(theirs.dtype)) {
-      return Error{ErrorCode::kBadData, fmt::format("{}: tensor '{}': expected F32, F16 or BF16, got {}", source, theirs.name, dtype_name(theirs.dtype))};
+      return Error{ErrorCode::kBadData,
+                   fmt::format("{}: tensor '{}': expected F32, F16 or BF16, got {}", source, theirs.name, dtype_name(theirs.dtype))};
     }
     const std::size_t offset = static_cast<std::size_t>(reinterpret_cast<const float*>(found->bytes.data()) - parameters_.data());
     for (std::size_t i = 0; i < static_cast<std::size_t>(found->element_count()); ++i) {

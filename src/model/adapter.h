@@ -1,4 +1,5 @@
-// LoRA adapters (Hu et al. 2021, arXiv 2106.09685) on the linears of a model: y = W x + scale * B^T (A^T drop(x)), with lora_a (in, r), lora_b (r, out), fp32.
+// LoRA adapters (Hu et al. 2021, arXiv 2106.09685) on the linears of a model: y = W x + scale * B^T (A^T drop(x)), with lora_a (in, r), lora_b (r,
+// out), fp32.
 #pragma once
 
 #include <cstdint>
@@ -47,7 +48,7 @@ class AdapterSet {
 
   const std::vector<AdapterModule>& modules() const { return modules_; }
   const AdapterModule* find(std::int64_t layer, Projection projection) const;  // nullptr: not adapted
-  std::int64_t first_layer() const;  // lowest adapted layer; spec.num_layers if there is none
+  std::int64_t first_layer() const;                                            // lowest adapted layer; spec.num_layers if there is none
   const AdapterOptions& options() const { return options_; }
 
   std::size_t parameter_count() const { return parameters_.size(); }

@@ -92,7 +92,8 @@ Result<std::vector<float>> llama3_inverse_frequencies(std::int64_t head_dim, dou
   const double high = TRY(reader.number_or("high_freq_factor", 4.0));
   const double old_length = TRY(reader.number_or("original_max_position_embeddings", 8192));
   if (factor <= 0 || low <= 0 || high <= low || old_length <= 0) {
-    return Error{ErrorCode::kBadData, fmt::format("{}: factor, low_freq_factor < high_freq_factor and original_max_position_embeddings must be positive", place)};
+    return Error{ErrorCode::kBadData,
+                 fmt::format("{}: factor, low_freq_factor < high_freq_factor and original_max_position_embeddings must be positive", place)};
   }
   std::vector<float> out;
   for (std::int64_t i = 0; i < head_dim / 2; ++i) {
@@ -163,8 +164,8 @@ Result<ModelSpec> parse_model_spec(const json& config, const std::string& source
   const bool llama = spec.model_type == "llama";
   const bool qwen2 = spec.model_type == "qwen2";
   if (!llama && !qwen2) {
-    return Error{ErrorCode::kUnsupported,
-                 fmt::format("{}: model_type '{}' is not supported (llama and qwen2 are)", source, spec.model_type.empty() ? "(missing)" : spec.model_type)};
+    return Error{ErrorCode::kUnsupported, fmt::format("{}: model_type '{}' is not supported (llama and qwen2 are)", source,
+                                                      spec.model_type.empty() ? "(missing)" : spec.model_type)};
   }
   TRY(check_family_limits(config, reader, source));
 

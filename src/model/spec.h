@@ -12,17 +12,17 @@
 namespace evolora {
 
 struct ModelSpec {
-  std::string model_type;                 // "llama", "qwen2"
-  std::int64_t hidden_size = 0;           // D
-  std::int64_t num_layers = 0;            // L
-  std::int64_t intermediate_size = 0;     // I
-  std::int64_t num_heads = 0;             // H
-  std::int64_t num_kv_heads = 0;          // G
-  std::int64_t head_dim = 0;              // C
-  std::int64_t vocab_size = 0;            // V
+  std::string model_type;              // "llama", "qwen2"
+  std::int64_t hidden_size = 0;        // D
+  std::int64_t num_layers = 0;         // L
+  std::int64_t intermediate_size = 0;  // I
+  std::int64_t num_heads = 0;          // H
+  std::int64_t num_kv_heads = 0;       // G
+  std::int64_t head_dim = 0;           // C
+  std::int64_t vocab_size = 0;         // V
   float rms_norm_eps = 1e-6F;
   std::vector<float> rope_inverse_frequencies;  // (C/2) angle per position; scaling (linear, llama3) already applied
-  bool rope_traditional = false;          // pairs (2i, 2i+1) instead of (i, i + C/2)
+  bool rope_traditional = false;                // pairs (2i, 2i+1) instead of (i, i + C/2)
   bool tie_word_embeddings = true;
   bool attention_qkv_bias = false;
   bool attention_output_bias = false;

@@ -8,8 +8,8 @@
 
 namespace evolora {
 
-// weight (out, in). bits == 0: dense, data is (out, in) of dtype. bits 4 or 8: MLX affine, data is uint32 words (out, in*bits/32) packed little-end first,
-// scales and biases (out, in/group_size) of dtype; value = scale * q + bias. Pointers are aligned at least to their element size.
+// weight (out, in). bits == 0: dense, data is (out, in) of dtype. bits 4 or 8: MLX affine, data is uint32 words (out, in*bits/32) packed little-end
+// first, scales and biases (out, in/group_size) of dtype; value = scale * q + bias. Pointers are aligned at least to their element size.
 struct WeightView {
   std::int64_t out = 0;
   std::int64_t in = 0;

@@ -49,9 +49,9 @@ class WeightLoader {
       std::int64_t in;
       bool bias;
     };
-    const Shape shapes[] = {{Projection::kQ, q, d, spec.attention_qkv_bias},    {Projection::kK, kv, d, spec.attention_qkv_bias},
-                            {Projection::kV, kv, d, spec.attention_qkv_bias},   {Projection::kO, d, q, spec.attention_output_bias},
-                            {Projection::kGate, inner, d, spec.mlp_bias},       {Projection::kUp, inner, d, spec.mlp_bias},
+    const Shape shapes[] = {{Projection::kQ, q, d, spec.attention_qkv_bias},  {Projection::kK, kv, d, spec.attention_qkv_bias},
+                            {Projection::kV, kv, d, spec.attention_qkv_bias}, {Projection::kO, d, q, spec.attention_output_bias},
+                            {Projection::kGate, inner, d, spec.mlp_bias},     {Projection::kUp, inner, d, spec.mlp_bias},
                             {Projection::kDown, d, inner, spec.mlp_bias}};
     for (const Shape& shape : shapes) {
       const std::string module = prefix + projection_path(shape.projection);
@@ -113,12 +113,12 @@ class WeightLoader {
       return weight;
     }
     if (in % quantization->group_size != 0) {
-      return Error{ErrorCode::kBadData, fmt::format("{}: module '{}' has {} inputs, not a multiple of its quantization group {}", config_path_, module, in,
-                                                    quantization->group_size)};
+      return Error{ErrorCode::kBadData, fmt::format("{}: module '{}' has {} inputs, not a multiple of its quantization group {}", config_path_,
+                                                    module, in, quantization->group_size)};
     }
     if (view.dtype != DType::kU32) {
-      return Error{ErrorCode::kBadData, fmt::format("{}: tensor '{}': a quantized weight must be U32, got {}", model_.folder_.path().string(), view.name,
-                                                    dtype_name(view.dtype))};
+      return Error{ErrorCode::kBadData, fmt::format("{}: tensor '{}': a quantized weight must be U32, got {}", model_.folder_.path().string(),
+                                                    view.name, dtype_name(view.dtype))};
     }
     TRY(expect_shape(view, {out, static_cast<std::int64_t>(packed_words_per_row(*quantization, in))}));
     const TensorView scales = TRY(tensor(module + ".scales"));

@@ -1,0 +1,31 @@
+// Runs another program: arguments as a list, no shell in between, standard input closed to it.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+
+namespace evolora {
+
+enum class ProcessOutput { kInherit, kCapture, kDiscard };
+
+struct ProcessRequest {
+  std::vector<std::string> argv;  // argv[0] is looked up in PATH unless it contains a slash
+  ProcessOutput standard_output = ProcessOutput::kInherit;
+  ProcessOutput standard_error = ProcessOutput::kInherit;
+  std::size_t capture_limit_bytes = 1 << 20;  // of each stream; beyond it the oldest bytes are dropped, so that the last words stay
+};
+
+struct ProcessResult {
+  int exit_status = 0;  // 128 + signal number if a signal ended it, as shells say
+  std::string standard_output;
+  std::string standard_error;
+};
+
+// Waits for the end. A program that ran and failed is a success with its exit_status; kDependency: it could not be started (message names it and
+// the reason); kIo: no pipe or wait. Thread-safe.
+Result<ProcessResult> run_process(const ProcessRequest& request);
+
+}  // namespace evolora

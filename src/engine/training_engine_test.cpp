@@ -1,0 +1,288 @@
+// The engine on small random models: gradients against finite differences of its own reference kernels, and every way of running a step against the
+// plain one.
+#include "engine/training_engine.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "base/test_folder.h"
+#include "engine/decoder.h"
+#include "model/test_model.h"
+
+namespace evolora {
+namespace {
+
+Batch make_batch(const std::vector<int>& lengths, std::int64_t vocab, std::uint64_t seed, bool mask_some = true) {
+  Batch batch;
+  batch.segment_starts.push_back(0);
+  const std::vector<float> values = test_values(4096, seed);
+  std::size_t at = 0;
+  for (const int length : lengths) {
+    for (int i = 0; i < length; ++i) {
+      const auto token = [&] { return static_cast<std::int32_t>((values[at++ % values.size()] + 1.0F) * 0.5F * static_cast<float>(vocab - 1)); };
+      const auto row = static_cast<std::int32_t>(batch.tokens.size());
+      batch.tokens.push_back(token());
+      batch.positions.push_back(i);
+      if (!mask_some || i >= length / 3) {
+        batch.loss_rows.push_back(row);
+        batch.targets.push_back(token());
+      }
+    }
+    batch.segment_starts.push_back(static_cast<std::int32_t>(batch.tokens.size()));
+  }
+  batch.real_tokens = batch.token_count();
+  return batch;
+}
+
+AdapterSet make_adapters(const ModelSpec& spec, const AdapterOptions& options) {
+  AdapterSet set = std::move(AdapterSet::create(spec, options)).value();
+  const std::vector<float> values = test_values(set.parameter_count(), 77);
+  for (std::size_t i = 0; i < values.size(); ++i) set.parameters()[i] = 0.15F * values[i];
+  return set;
+}
+
+struct StepResult {
+  double loss = 0;
+  std::vector<float> gradients;
+};
+
+StepResult run_step(const ModelWeights& weights, AdapterSet& adapters, const Recipe& recipe, const Batch& batch, std::uint64_t dropout_seed = 5) {
+  Threads threads(recipe.threads > 0 ? recipe.threads : 2);
+  TrainingEngine engine(weights, adapters, recipe, threads);
+  engine.poison_buffers(true);
+  const std::size_t planned = engine.arena_bytes_for(batch, true);
+  engine.reserve(planned);
+  StepResult result;
+  result.loss = engine.forward_backward(batch, 1.0 / static_cast<double>(batch.supervised_count()), dropout_seed);
+  EXPECT_EQ(engine.peak_arena_bytes(), planned);
+  result.gradients.assign(engine.gradients(), engine.gradients() + engine.gradient_count());
+  return result;
+}
+
+double norm(const std::vector<float>& v) {
+  double sum = 0;
+  for (const float x : v) sum += static_cast<double>(x) * x;
+  return std::sqrt(sum);
+}
+
+// fp32 rounding through L blocks of some 20 dependent sums each of K terms: errors add like a random walk, eps * sqrt(K * 20 * L) of the norm; 8 is
+// headroom.
+double rounding_bound(const ModelSpec& spec, double scale) {
+  const double steps = 20.0 * static_cast<double>(spec.num_layers * std::max(spec.intermediate_size, spec.hidden_size));
+  return 8.0 * std::numeric_limits<float>::epsilon() * std::sqrt(steps) * scale;
+}
+
+void expect_same(const StepResult& expected, const StepResult& got, const ModelSpec& spec, const char* what) {
+  EXPECT_NEAR(expected.loss, got.loss, rounding_bound(spec, expected.loss)) << what;
+  std::vector<float> difference = expected.gradients;
+  for (std::size_t i = 0; i < difference.size(); ++i) difference[i] -= got.gradients[i];
+  EXPECT_LE(norm(difference), rounding_bound(spec, norm(expected.gradients))) << what;
+  EXPECT_GT(norm(expected.gradients), 0) << what;
+}
+
+class TrainingEngineTest : public ::testing::Test {
+ protected:
+  ModelWeights load(const TestModel& model) { return load_test_model(model, folder_ / std::to_string(++models_)); }
+  TestFolder folder_;
+  int models_ = 0;
+};
+
+const Recipe kReference = {.threads = 1, .kernels = KernelSet::kReference};
+
+TEST_F(TrainingEngineTest, GradientsMatchFiniteDifferencesOfTheLoss) {
+  for (const char* type : {"llama", "qwen2"}) {
+    const ModelWeights weights = load({.model_type = type, .num_layers = 2, .quantization = std::nullopt});
+    AdapterSet adapters = make_adapters(weights.spec(), {.num_layers = 2, .rank = 3, .scale = 2.0F});
+    const Batch batch = make_batch({9, 5}, weights.spec().vocab_size, 3);
+    const StepResult step = run_step(weights, adapters, kReference, batch);
+    Threads threads(1);
+    TrainingEngine engine(weights, adapters, kReference, threads);
+    const auto loss_at = [&](const AdapterModule& m, const std::vector<float>& direction, float h) {
+      std::vector<float> saved(adapters.parameters(), adapters.parameters() + adapters.parameter_count());
+      for (std::size_t i = 0; i < direction.size(); ++i) adapters.parameters()[m.a_offset + i] += h * direction[i];
+      const double loss = engine.loss_sum(batch) / static_cast<double>(batch.supervised_count());
+      std::copy(saved.begin(), saved.end(), adapters.parameters());
+      return loss;
+    };
+    // One random direction through each module's lora_a and lora_b together. The loss is fp32-rounded (relative 1e-6) and its third derivative of
+    // order 1: with h = 2^-7 the difference quotient is good to about 1e-6 / h + h^2 = 2e-4 of |g| |direction| / sqrt(size); 20x that is still far
+    // from any real mistake.
+    for (const AdapterModule& m : adapters.modules()) {
+      const auto size = static_cast<std::size_t>(m.rank * (m.in + m.out));
+      const std::vector<float> direction = test_values(size, 1000 + m.a_offset);
+      constexpr float kStep = 0x1p-7F;
+      const double numeric = (loss_at(m, direction, kStep) - loss_at(m, direction, -kStep)) / (2.0 * kStep);
+      double analytic = 0;
+      double gradient_norm = 0;
+      for (std::size_t i = 0; i < size; ++i) {
+        analytic += static_cast<double>(step.gradients[m.a_offset + i]) * direction[i];
+        gradient_norm += std::pow(static_cast<double>(step.gradients[m.a_offset + i]), 2);
+      }
+      gradient_norm = std::sqrt(gradient_norm);
+      EXPECT_GT(gradient_norm, 1e-4) << m.path;
+      EXPECT_NEAR(numeric, analytic, 4e-3 * (gradient_norm + 0.05)) << type << " " << m.path;
+    }
+  }
+}
+
+TEST_F(TrainingEngineTest, EveryRecipeGivesTheReferenceStep) {
+  for (const bool qwen2 : {false, true}) {
+    TestModel model{.model_type = qwen2 ? "qwen2" : "llama", .tied = qwen2, .attention_bias = true};
+    if (qwen2) model.dtype = DType::kF16;
+    const ModelWeights weights = load(model);
+    AdapterSet adapters = make_adapters(weights.spec(), {.num_layers = 2, .rank = 4, .scale = 2.0F, .dropout = 0.25F});
+    const Batch batch = make_batch({17, 1, 40, 8}, weights.spec().vocab_size, 4);
+    const StepResult reference = run_step(weights, adapters, kReference, batch);
+    expect_same(reference, run_step(weights, adapters, {.threads = 1}, batch), weights.spec(), "cpu kernels");
+    expect_same(reference, run_step(weights, adapters, {.threads = 2}, batch), weights.spec(), "two threads");
+    expect_same(reference, run_step(weights, adapters, {.grad_checkpoint = true}, batch), weights.spec(), "checkpointed");
+    expect_same(reference, run_step(weights, adapters, {.head_rows_per_chunk = 5}, batch), weights.spec(), "head chunks");
+  }
+}
+
+TEST_F(TrainingEngineTest, MicroBatchesAddUpToTheBatch) {
+  const ModelWeights weights = load({});
+  AdapterSet adapters = make_adapters(weights.spec(), {.num_layers = 3, .rank = 4});
+  const Batch batch = make_batch({17, 12, 40, 8}, weights.spec().vocab_size, 5);
+  const StepResult whole = run_step(weights, adapters, {}, batch);
+  for (const std::int64_t tokens : {1, 20, 30, 50}) {
+    expect_same(whole, run_step(weights, adapters, {.micro_batch_tokens = tokens}, batch), weights.spec(), "micro-batches");
+  }
+}
+
+TEST_F(TrainingEngineTest, PackedSegmentsDoNotSeeEachOther) {
+  const ModelWeights weights = load({});
+  AdapterSet adapters = make_adapters(weights.spec(), {.num_layers = 3, .rank = 4});
+  const Batch packed = make_batch({20, 7, 33}, weights.spec().vocab_size, 6);
+  Threads threads(2);
+  TrainingEngine engine(weights, adapters, {}, threads);
+  const double together = engine.loss_sum(packed);
+  std::vector<Batch> rows;
+  for (std::size_t s = 0; s < 3; ++s) {
+    Batch row;
+    const std::int32_t begin = packed.segment_starts[s];
+    const std::int32_t end = packed.segment_starts[s + 1];
+    for (std::int32_t i = begin; i < end; ++i) {
+      row.tokens.push_back(packed.tokens[static_cast<std::size_t>(i)]);
+      row.positions.push_back(i - begin);
+    }
+    row.segment_starts = {0, end - begin};
+    for (std::size_t m = 0; m < packed.loss_rows.size(); ++m) {
+      if (packed.loss_rows[m] < begin || packed.loss_rows[m] >= end) continue;
+      row.loss_rows.push_back(packed.loss_rows[m] - begin);
+      row.targets.push_back(packed.targets[m]);
+    }
+    rows.push_back(row);
+  }
+  double separate = 0;
+  for (const Batch& row : rows) separate += engine.loss_sum(row);
+  EXPECT_NEAR(together, separate, rounding_bound(weights.spec(), together));
+}
+
+TEST_F(TrainingEngineTest, WorkStopsAtTheLowestAdapter) {
+  const ModelWeights weights = load({.num_layers = 4});
+  const Batch batch = make_batch({20, 11}, weights.spec().vocab_size, 7);
+  AdapterSet all = make_adapters(weights.spec(), {.num_layers = 4, .rank = 2});
+  const StepResult full = run_step(weights, all, {}, batch);
+  const std::vector<std::vector<std::string>> key_sets = {
+      {"self_attn.q_proj", "self_attn.v_proj"}, {"mlp.down_proj"}, {"mlp.up_proj"}, {"self_attn.o_proj"}, {"mlp.gate_proj", "self_attn.k_proj"}};
+  for (const auto& keys : key_sets) {
+    for (const std::int64_t layers : {1, 2, 4}) {
+      AdapterSet some = make_adapters(weights.spec(), {.num_layers = layers, .rank = 2, .keys = keys});
+      AdapterSet all_zeroed = make_adapters(weights.spec(), {.num_layers = 4, .rank = 2});
+      std::fill_n(all_zeroed.parameters(), all_zeroed.parameter_count(), 0.0F);
+      for (const AdapterModule& m : some.modules()) {
+        const AdapterModule* same = all_zeroed.find(m.layer, m.projection);
+        std::copy_n(some.parameters() + m.a_offset, m.rank * (m.in + m.out), all_zeroed.parameters() + same->a_offset);
+      }
+      const StepResult got = run_step(weights, some, {}, batch);
+      const StepResult expected = run_step(weights, all_zeroed, kReference, batch);
+      StepResult expected_subset{.loss = expected.loss, .gradients = {}};
+      for (const AdapterModule& m : some.modules()) {
+        const AdapterModule* same = all_zeroed.find(m.layer, m.projection);
+        const auto* first = expected.gradients.data() + same->a_offset;
+        expected_subset.gradients.insert(expected_subset.gradients.end(), first, first + m.rank * (m.in + m.out));
+      }
+      expect_same(expected_subset, got, weights.spec(), keys.front().c_str());
+    }
+  }
+  Threads threads(1);
+  AdapterSet top = make_adapters(weights.spec(), {.num_layers = 1, .rank = 2, .keys = std::vector<std::string>{"mlp.down_proj"}});
+  TrainingEngine engine(weights, top, {}, threads);
+  engine.forward_backward(batch, 1.0, 0);
+  EXPECT_EQ(engine.call_counts().of(Slot::kLoraLinear, Pass::kForward), 4U * 4U);
+  EXPECT_EQ(engine.call_counts().of(Slot::kLoraLinear, Pass::kBackward), 1U);
+  EXPECT_EQ(engine.call_counts().of(Slot::kAttention, Pass::kBackward), 0U);
+}
+
+TEST_F(TrainingEngineTest, SameStepTwiceIsBitwiseEqualAndGradientsAccumulate) {
+  const ModelWeights weights = load({});
+  AdapterSet adapters = make_adapters(weights.spec(), {.num_layers = 3, .rank = 8, .dropout = 0.1F});
+  const Batch batch = make_batch({30, 21}, weights.spec().vocab_size, 8);
+  const StepResult first = run_step(weights, adapters, {.threads = 2}, batch);
+  const StepResult second = run_step(weights, adapters, {.threads = 2}, batch);
+  EXPECT_EQ(first.loss, second.loss);
+  EXPECT_EQ(first.gradients, second.gradients);
+  const StepResult other_mask = run_step(weights, adapters, {.threads = 2}, batch, 6);
+  EXPECT_NE(first.gradients, other_mask.gradients);
+
+  Threads threads(2);
+  TrainingEngine engine(weights, adapters, {.threads = 2}, threads);
+  const double scale = 1.0 / static_cast<double>(batch.supervised_count());
+  engine.forward_backward(batch, scale, 5);
+  engine.forward_backward(batch, scale, 5);
+  for (std::size_t i = 0; i < engine.gradient_count(); ++i) {
+    ASSERT_NEAR(engine.gradients()[i], 2.0F * first.gradients[i], 1e-6F * (1.0F + std::abs(first.gradients[i])));
+  }
+  engine.zero_gradients();
+  EXPECT_EQ(engine.gradients()[0], 0.0F);
+}
+
+TEST_F(TrainingEngineTest, CheckpointingSavesMemory) {
+  const ModelWeights weights = load({.num_layers = 8});
+  AdapterSet adapters = make_adapters(weights.spec(), {.num_layers = 8, .rank = 2});
+  const Batch batch = make_batch({200, 200}, weights.spec().vocab_size, 9);
+  Threads threads(1);
+  TrainingEngine plain(weights, adapters, {}, threads);
+  TrainingEngine checkpointed(weights, adapters, {.grad_checkpoint = true}, threads);
+  EXPECT_LT(2 * checkpointed.arena_bytes_for(batch, true), plain.arena_bytes_for(batch, true));
+  EXPECT_LT(plain.arena_bytes_for(batch, false), checkpointed.arena_bytes_for(batch, true));
+}
+
+TEST_F(TrainingEngineTest, DecodingWithTheCacheGivesTheLogitsOfTheWholeSequence) {
+  for (const char* type : {"llama", "qwen2"}) {
+    const ModelWeights weights = load({.model_type = type});
+    AdapterSet adapters = make_adapters(weights.spec(), {.num_layers = 2, .rank = 4, .dropout = 0.5F});
+    const Batch batch = make_batch({24}, weights.spec().vocab_size, 10);
+    Threads threads(2);
+    TrainingEngine engine(weights, adapters, {}, threads);
+    std::vector<std::int32_t> rows(24);
+    for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<std::int32_t>(i);
+    const auto vocab = static_cast<std::size_t>(weights.spec().vocab_size);
+    std::vector<float> expected(rows.size() * vocab);
+    engine.logits(batch, rows, expected.data());
+
+    Decoder decoder(weights, &adapters, {}, threads, 30);
+    const std::span<const std::int32_t> tokens(batch.tokens);
+    for (int round = 0; round < 2; ++round) {
+      std::size_t fed = 0;
+      for (const std::size_t count : {std::size_t{5}, std::size_t{1}, std::size_t{1}, std::size_t{9}, std::size_t{8}}) {
+        const std::span<const float> got = decoder.feed(tokens.subspan(fed, count));
+        fed += count;
+        std::vector<float> difference(got.begin(), got.end());
+        std::vector<float> wanted(expected.begin() + static_cast<std::ptrdiff_t>((fed - 1) * vocab),
+                                  expected.begin() + static_cast<std::ptrdiff_t>(fed * vocab));
+        for (std::size_t i = 0; i < vocab; ++i) difference[i] -= wanted[i];
+        EXPECT_LE(norm(difference), rounding_bound(weights.spec(), norm(wanted))) << type << " after " << fed;
+      }
+      EXPECT_EQ(decoder.cached_tokens(), 24);
+      decoder.reset();
+    }
+  }
+}
+
+}  // namespace
+}  // namespace evolora
