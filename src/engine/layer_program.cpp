@@ -123,27 +123,47 @@ BufferId LayerProgram::materialize(ResidualStream stream) {
 }
 
 BlockBuffers LayerProgram::forward(std::int64_t layer, ResidualStream stream) {
-  BlockBuffers block;
-  const BufferId normed = builder_.floats("x1", rows() * spec().hidden_size);
-  const float* weight = inputs_.weights.layer(layer).input_norm;
-  if (stream.delta == kNoBuffer) {
-    block.h_in = stream.base;
-    norm(layer, stream.base, kNoBuffer, weight, kNoBuffer, normed);
-  } else {
-    block.h_in = builder_.floats("h_in", rows() * spec().hidden_size);
-    norm(layer, stream.delta, stream.base, weight, block.h_in, normed);
-  }
-  return forward_from(layer, block, normed);
+  BlockBuffers block = forward_to_mlp(layer, stream);
+  const BufferId act = builder_.floats("act", rows() * spec().intermediate_size);
+  activate(layer, block, act);
+  block.down = builder_.floats("down", rows() * spec().hidden_size);
+  linear(layer, {{Projection::kDown}, {block.down}}, act, block);
+  return block;
 }
 
-BlockBuffers LayerProgram::forward_from(std::int64_t layer, BlockBuffers block, BufferId normed) {
+BlockBuffers LayerProgram::recompute(std::int64_t layer, const BlockBuffers& first) {
+  BlockBuffers block = forward_to_mlp(layer, {.base = first.h_in});
+  constexpr auto kDown = static_cast<std::size_t>(Projection::kDown);
+  block.xa[kDown] = first.xa[kDown];
+  return block;
+}
+
+void LayerProgram::activate(std::int64_t layer, const BlockBuffers& block, BufferId act) {
+  builder_.call(Slot::kSwiglu, Pass::kForward, layer, {block.gate, block.up, act}, 0,
+                [gate = block.gate, up = block.up, act, count = rows() * spec().intermediate_size, kernel = inputs_.kernels.swiglu_forward](
+                    const RunContext& run, KernelContext& context) {
+                  kernel({.gate = run.f32(gate), .up = run.f32(up), .count = count, .act = run.f32(act)}, context);
+                });
+}
+
+BlockBuffers LayerProgram::forward_to_mlp(std::int64_t layer, ResidualStream stream) {
   const std::int64_t n = rows();
+  BlockBuffers block;
+  const BufferId x1 = builder_.floats("x1", n * spec().hidden_size);
+  const float* input_norm = inputs_.weights.layer(layer).input_norm;
+  if (stream.delta == kNoBuffer) {
+    block.h_in = stream.base;
+    norm(layer, stream.base, kNoBuffer, input_norm, kNoBuffer, x1);
+  } else {
+    block.h_in = builder_.floats("h_in", n * spec().hidden_size);
+    norm(layer, stream.delta, stream.base, input_norm, block.h_in, x1);
+  }
   block.q = builder_.floats("q", n * spec().query_width());
   if (!inputs_.use_cache) {
     block.k = builder_.floats("k", n * spec().kv_width());
     block.v = builder_.floats("v", n * spec().kv_width());
   }
-  linear(layer, {{Projection::kQ, Projection::kK, Projection::kV}, {block.q, block.k, block.v}}, normed, block);
+  linear(layer, {{Projection::kQ, Projection::kK, Projection::kV}, {block.q, block.k, block.v}}, x1, block);
   rope(layer, Pass::kForward, block.q, block.k);
   attend(layer, block);
 
@@ -152,18 +172,9 @@ BlockBuffers LayerProgram::forward_from(std::int64_t layer, BlockBuffers block, 
   block.h_mid = builder_.floats("h_mid", n * spec().hidden_size);
   const BufferId x2 = builder_.floats("x2", n * spec().hidden_size);
   norm(layer, o, block.h_in, inputs_.weights.layer(layer).post_attention_norm, block.h_mid, x2);
-
   block.gate = builder_.floats("gate", n * spec().intermediate_size);
   block.up = builder_.floats("up", n * spec().intermediate_size);
   linear(layer, {{Projection::kGate, Projection::kUp}, {block.gate, block.up}}, x2, block);
-  const BufferId act = builder_.floats("act", n * spec().intermediate_size);
-  builder_.call(Slot::kSwiglu, Pass::kForward, layer, {block.gate, block.up, act}, 0,
-                [gate = block.gate, up = block.up, act, count = n * spec().intermediate_size, kernel = inputs_.kernels.swiglu_forward](
-                    const RunContext& run, KernelContext& context) {
-                  kernel({.gate = run.f32(gate), .up = run.f32(up), .count = count, .act = run.f32(act)}, context);
-                });
-  block.down = builder_.floats("down", n * spec().hidden_size);
-  linear(layer, {{Projection::kDown}, {block.down}}, act, block);
   return block;
 }
 
@@ -319,11 +330,7 @@ void LayerProgram::backward(std::int64_t layer, const BlockBuffers& saved, Buffe
   BufferId act = kNoBuffer;
   if (any_adapter(layer, {kDown})) {
     act = builder_.floats("act", n * spec().intermediate_size);
-    builder_.call(Slot::kSwiglu, Pass::kForward, layer, {saved.gate, saved.up, act}, 0,
-                  [gate = saved.gate, up = saved.up, act, count = n * spec().intermediate_size, kernel = inputs_.kernels.swiglu_forward](
-                      const RunContext& run, KernelContext& context) {
-                    kernel({.gate = run.f32(gate), .up = run.f32(up), .count = count, .act = run.f32(act)}, context);
-                  });
+    activate(layer, saved, act);
   }
   const BufferId d_act = below_down ? builder_.floats("d_act", n * spec().intermediate_size) : kNoBuffer;
   if (below_down || act != kNoBuffer) linear_backward(layer, {{kDown}, {d_hidden}}, act, saved, d_act);

@@ -50,6 +50,8 @@ class LayerProgram {
   ResidualStream embed();
   // Emits block `layer`; returns its buffers. The stream after it is {h_mid, down}.
   BlockBuffers forward(std::int64_t layer, ResidualStream stream);
+  // What backward needs of a checkpointed block, computed again from first.h_in. The block's output is not (down's xa is kept from the first pass).
+  BlockBuffers recompute(std::int64_t layer, const BlockBuffers& first);
   // base + delta in one buffer.
   BufferId materialize(ResidualStream stream);
 
@@ -65,7 +67,8 @@ class LayerProgram {
   const AdapterModule* adapter(std::int64_t layer, Projection projection) const;
   bool any_adapter(std::int64_t layer, std::initializer_list<Projection> projections) const;
 
-  BlockBuffers forward_from(std::int64_t layer, BlockBuffers block, BufferId normed);
+  BlockBuffers forward_to_mlp(std::int64_t layer, ResidualStream stream);      // everything up to gate and up
+  void activate(std::int64_t layer, const BlockBuffers& block, BufferId act);  // silu(gate) * up
   void norm(std::int64_t layer, BufferId x, BufferId residual, const float* weight, BufferId sum, BufferId y);
   void norm_backward(std::int64_t layer, BufferId dy, BufferId x, const float* weight, BufferId d_hidden);
   void rope(std::int64_t layer, Pass pass, BufferId q, BufferId k);

@@ -72,7 +72,7 @@ Program build_training_program(const ProgramInputs& inputs, const Recipe& recipe
   for (std::int64_t layer = count - 1; layer >= first; --layer) {
     BlockBuffers& block = blocks[static_cast<std::size_t>(layer)];
     // A checkpointed block keeps only h_in alive between its two forward passes.
-    if (recipe.grad_checkpoint) block = layers.forward(layer, {.base = block.h_in});
+    if (recipe.grad_checkpoint) block = layers.recompute(layer, block);
     layers.backward(layer, block, d_hidden, layer == first);
   }
   return builder.finish();
