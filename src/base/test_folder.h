@@ -1,4 +1,4 @@
-// For tests: a fresh folder that is removed with everything in it at the end of the scope.
+// For tests: a fresh folder that is removed with everything in it at the end of the scope, and files in it.
 #pragma once
 
 #include <cstdlib>
@@ -26,5 +26,13 @@ class TestFolder {
  private:
   fs::path path_;
 };
+
+// Writes a test's input. Without fsync, which would make up most of the time of tests with thousands of small files; and not over an old file,
+// because ext4 flushes truncated files when they are closed.
+inline void write_test_file(const fs::path& path, std::string_view content) {
+  CHECK(real_file_system().remove(path).ok());
+  auto file = real_file_system().create(path);
+  CHECK(file.ok() && (*file)->write(std::as_bytes(std::span(content))).ok() && (*file)->close().ok());
+}
 
 }  // namespace evolora
