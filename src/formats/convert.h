@@ -20,8 +20,8 @@ struct ConvertRequest {
 struct ConvertReport {
   std::size_t tensors = 0;
   std::size_t output_bytes = 0;
-  std::size_t lossless_tensors = 0;       // stored values are exactly the source's
-  std::size_t requantized_tensors = 0;    // rounded once more
+  std::size_t lossless_tensors = 0;     // stored values are exactly the source's
+  std::size_t requantized_tensors = 0;  // rounded once more
 };
 
 // Errors: as the readers; kUnsupported names a tensor type or architecture we do not convert; kIo. On failure no output folder is left.

@@ -23,8 +23,8 @@ Status check_affine_quantization(const AffineQuantization& q);
 std::size_t packed_words_per_row(const AffineQuantization& q, std::int64_t in_features);
 
 // weight (rows, in) of dtype -> packed (rows, in*bits/32) uint32, scales and biases (rows, in/group) of the same dtype. in % group_size == 0.
-void affine_quantize(const AffineQuantization& q, DType dtype, const void* weight, std::int64_t rows, std::int64_t in_features,
-                     std::uint32_t* packed, void* scales, void* biases);
+void affine_quantize(const AffineQuantization& q, DType dtype, const void* weight, std::int64_t rows, std::int64_t in_features, std::uint32_t* packed,
+                     void* scales, void* biases);
 
 // The inverse: out (rows, in) of dtype (that of scales and biases), rounded as mlx does.
 void affine_dequantize(const AffineQuantization& q, DType dtype, const std::uint32_t* packed, const void* scales, const void* biases,
