@@ -18,8 +18,8 @@ struct AdamUpdate {
   std::int64_t count;
   float gradient_scale;
   float learning_rate;
-  float beta1;
-  float beta2;
+  double beta1;  // MLX rounds b1 and 1 - b1 to fp32 separately; from an fp32 beta the second is off by up to 2^-25
+  double beta2;
   float eps;
   float weight_decay;
   bool bias_correction;

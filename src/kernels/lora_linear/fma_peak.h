@@ -1,0 +1,17 @@
+// The machine's fused multiply-add peak, measured: what the kernel benchmarks give their results as a share of.
+#pragma once
+
+namespace evolora {
+
+// `threads` cores at once, each running independent multiply-adds on registers for about milliseconds ms, in the instruction set that the kernels use.
+// Other work on the machine lowers the rate per wall second, so measure it next to what is compared with it.
+struct FmaPeak {
+  double gflops;          // per wall second
+  double gflops_per_cpu;  // per second of processor time, times threads: what gflops would be on a machine of our own
+};
+FmaPeak measure_fma_peak(int threads, double milliseconds);
+
+// Processor time of the whole process so far.
+double process_cpu_seconds();
+
+}  // namespace evolora

@@ -1,0 +1,209 @@
+// How products are cut: along the depth by what fits a panel, along columns and rows so that every worker finishes at about the same time.
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "kernels/lora_linear/gemm.h"
+
+namespace evolora::gemm {
+namespace {
+
+// Beyond about 1100 steps a panel of 4 AVX-512 vectors takes 280 KB and crowds everything else out of L2; below about 128 the tile of c is
+// loaded and stored too often for its few steps.
+constexpr std::int64_t kDepth = 1100;
+// Cuts inside a term fall on multiples of the largest quantization group, so that a decoder always sees whole groups.
+constexpr std::int64_t kDepthStep = 128;
+constexpr std::int64_t kMaxDepth = (kDepth + kDepthStep - 1) / kDepthStep * kDepthStep;
+constexpr std::int64_t kTile = 4;  // vectors of the widest tile; a block is never narrower if there are columns
+
+std::int64_t round_up(std::int64_t value, std::int64_t step) { return (value + step - 1) / step * step; }
+std::int64_t divide_up(std::int64_t value, std::int64_t by) { return (value + by - 1) / by; }
+
+// Half of L2 for the decoded panels; the other half is for the rows of a and c that pass by.
+std::int64_t panel_limit_bytes() {
+  static const std::int64_t limit = [] {
+    const long l2 = sysconf(_SC_LEVEL2_CACHE_SIZE);
+    return std::clamp<std::int64_t>(l2 > 0 ? l2 / 2 : 512 * 1024, 128 * 1024, 600 * 1024);
+  }();
+  return limit;
+}
+
+// Floats per column that a block needs at most.
+std::int64_t deepest(const Product& product) {
+  std::int64_t result = std::max<std::int64_t>(1, product.finish_depth);
+  for (const DepthBlock& block : split_depth(product)) {
+    std::int64_t depth = 0;
+    for (const Segment& segment : block) depth += segment.k1 - segment.k0;
+    result = std::max(result, depth);
+  }
+  return result;
+}
+
+std::int64_t total_depth(const Product& product) {
+  std::int64_t depth = 0;
+  for (const Term& term : product.terms) depth += term.depth;
+  return depth;
+}
+
+// What the cuts of one product depend on.
+struct Shape {
+  std::int64_t rows, vectors, depth;
+  std::int64_t widest;  // vectors of a block whose panels fit the limit
+};
+
+// Time of a block in fused multiply-adds of one vector. Decoding a vector costs about as much as 6 rows of arithmetic (measured 4 to 10);
+// reading the rows of a again for another block about 0.15 vectors.
+double block_cost(const Shape& shape, double rows, double vectors) {
+  constexpr double kDecode = 6;
+  constexpr double kReread = 0.15;
+  return static_cast<double>(shape.depth) * (vectors * (rows + kDecode) + rows * kReread);
+}
+
+struct Cut {
+  std::int64_t row_parts = 1, col_parts = 1;
+};
+
+Cut cut_for(const Shape& shape, double target) {
+  constexpr std::int64_t kNarrow = 3;    // vectors; narrower tiles are bound by loads
+  constexpr std::int64_t kFewRows = 16;  // decoding again for fewer rows does not pay
+  const double cost = block_cost(shape, static_cast<double>(shape.rows), static_cast<double>(shape.vectors));
+  const auto wanted = static_cast<std::int64_t>(std::min(cost / target, 1e9)) + 1;
+  Cut cut;
+  const std::int64_t fewest = divide_up(shape.vectors, shape.widest);
+  cut.col_parts = std::clamp(wanted, fewest, std::max(fewest, shape.vectors / kNarrow));
+  cut.row_parts = std::clamp<std::int64_t>(divide_up(wanted, cut.col_parts), 1, std::max<std::int64_t>(1, shape.rows / kFewRows));
+  return cut;
+}
+
+// Expected time of the whole: longest-first list scheduling, plus a share of the largest block, because cores are not equally undisturbed.
+double makespan(std::span<const Shape> shapes, std::span<const Cut> cuts, int threads) {
+  std::vector<double> costs;
+  for (std::size_t i = 0; i < shapes.size(); ++i) {
+    const auto parts = cuts[i].row_parts * cuts[i].col_parts;
+    const double cost = block_cost(shapes[i], static_cast<double>(shapes[i].rows) / static_cast<double>(cuts[i].row_parts),
+                                   static_cast<double>(divide_up(shapes[i].vectors, cuts[i].col_parts)));
+    costs.insert(costs.end(), static_cast<std::size_t>(parts), cost);
+  }
+  std::sort(costs.begin(), costs.end(), std::greater<>());
+  std::vector<double> busy(static_cast<std::size_t>(threads), 0.0);
+  for (const double cost : costs) *std::min_element(busy.begin(), busy.end()) += cost;
+  return *std::max_element(busy.begin(), busy.end()) + 0.25 * costs.front();
+}
+
+std::vector<Cut> best_cuts(std::span<const Shape> shapes, int threads) {
+  double total = 0;
+  std::int64_t fewest = 0;
+  for (const Shape& shape : shapes) {
+    total += block_cost(shape, static_cast<double>(shape.rows), static_cast<double>(shape.vectors));
+    fewest += divide_up(shape.vectors, shape.widest);
+  }
+  const auto cuts_for = [&](double target) {
+    std::vector<Cut> cuts;
+    for (const Shape& shape : shapes) cuts.push_back(cut_for(shape, target));
+    return cuts;
+  };
+  // One thread has nothing to balance, and very many blocks balance themselves.
+  if (threads == 1 || fewest >= 32 * threads) return cuts_for(total + 1);
+  std::vector<Cut> best;
+  double best_time = 0;
+  for (int per_thread = 1; per_thread <= 12; ++per_thread) {
+    std::vector<Cut> cuts = cuts_for(total / (static_cast<double>(threads) * per_thread) + 1);
+    const double time = makespan(shapes, cuts, threads);
+    if (best.empty() || time < best_time) {
+      best = std::move(cuts);
+      best_time = time;
+    }
+  }
+  return best;
+}
+
+}  // namespace
+
+std::vector<DepthBlock> split_depth(const Product& product) {
+  const std::int64_t total = total_depth(product);
+  const std::int64_t parts = std::max<std::int64_t>(1, divide_up(total, kDepth));
+  const std::int64_t capacity = round_up(divide_up(total, parts), kDepthStep);
+  std::vector<DepthBlock> blocks(1);
+  std::int64_t room = capacity;
+  for (std::size_t t = 0; t < product.terms.size(); ++t) {
+    for (std::int64_t k = 0; k < product.terms[t].depth;) {
+      std::int64_t take = std::min(product.terms[t].depth - k, room);
+      if (k + take < product.terms[t].depth) take = take / kDepthStep * kDepthStep;
+      if (take == 0) {
+        CHECK(!blocks.back().empty());
+        blocks.emplace_back();
+        room = capacity;
+        continue;
+      }
+      blocks.back().push_back({t, k, k + take});
+      k += take;
+      room -= take;
+    }
+  }
+  return blocks;
+}
+
+std::size_t panel_bytes(std::span<const Product> products, std::int64_t lanes) {
+  std::int64_t depth = products.empty() ? 0 : kMaxDepth;
+  for (const Product& product : products) depth = std::max(depth, product.finish_depth);
+  const auto tile = static_cast<std::size_t>(kTile * lanes * depth) * sizeof(float);
+  return products.empty() ? 0 : align_up(std::max(static_cast<std::size_t>(panel_limit_bytes()), tile));
+}
+
+std::vector<Block> plan_products(std::span<const Product> products, std::int64_t lanes, int threads) {
+  constexpr std::int64_t kWidest = 32;  // vectors; more brings nothing, and a skinny depth would allow any number
+  std::vector<Shape> shapes;
+  for (const Product& product : products) {
+    const std::int64_t vector_bytes = deepest(product) * lanes * static_cast<std::int64_t>(sizeof(float));
+    shapes.push_back({product.rows, divide_up(product.cols, lanes), total_depth(product), std::clamp(panel_limit_bytes() / vector_bytes, kTile, kWidest)});
+  }
+  std::vector<Block> blocks;
+  if (products.empty()) return blocks;
+  const std::vector<Cut> cuts = best_cuts(shapes, threads);
+  for (std::size_t p = 0; p < products.size(); ++p) {
+    for (std::int64_t c = 0; c < cuts[p].col_parts; ++c) {
+      const std::int64_t v0 = shapes[p].vectors * c / cuts[p].col_parts;
+      const std::int64_t v1 = shapes[p].vectors * (c + 1) / cuts[p].col_parts;
+      for (std::int64_t r = 0; r < cuts[p].row_parts; ++r) {
+        blocks.push_back({p, products[p].rows * r / cuts[p].row_parts, products[p].rows * (r + 1) / cuts[p].row_parts, v0 * lanes,
+                               std::min(v1 * lanes, products[p].cols)});
+      }
+    }
+  }
+  return blocks;
+}
+
+std::size_t products_workspace_bytes(std::span<const Product> products, int threads) {
+  return panel_bytes(products, vector_lanes()) * static_cast<std::size_t>(threads);
+}
+
+void run_products(std::span<const Product> products, Threads& threads, std::byte* workspace) {
+  const std::vector<Block> blocks = plan_products(products, vector_lanes(), threads.count());
+  const std::size_t bytes = panel_bytes(products, vector_lanes());
+  const auto run = [&](std::size_t index, int worker) {
+    const Block& block = blocks[index];
+    const Product& product = products[block.product];
+    auto* panel = reinterpret_cast<float*>(workspace + static_cast<std::size_t>(worker) * bytes);
+    run_block(product, block, panel);
+    if (product.finish) product.finish(block, panel);
+  };
+  // Waking the other threads takes about 10 us, in which one core does this much.
+  constexpr std::int64_t kAlone = 200'000;
+  std::int64_t multiplications = 0;
+  for (const Product& product : products) multiplications += product.rows * product.cols * total_depth(product);
+  if (multiplications <= kAlone) {
+    for (std::size_t i = 0; i < blocks.size(); ++i) run(i, 0);
+    return;
+  }
+  threads.for_each(blocks.size(), run);
+}
+
+PanelSource dense_source(const float* data, std::int64_t rows, std::int64_t columns, bool columns_are_rows) {
+  PanelSource source;
+  source.weight = {.out = rows, .in = columns, .data = reinterpret_cast<const std::byte*>(data)};
+  source.columns_are_rows = columns_are_rows;
+  return source;
+}
+
+}  // namespace evolora::gemm

@@ -1,0 +1,123 @@
+// lora_linear as its contract reads, with fp64 sums: what every other implementation is judged by.
+#include <vector>
+
+#include "base/philox.h"
+#include "kernels/lora_linear/contract.h"
+#include "kernels/lora_linear/weight_value.h"
+
+namespace evolora::reference {
+namespace {
+
+// Element (row, k) of drop(x), or what drop does to any other value at that place.
+double dropped(const LoraProjection& p, std::int64_t row, std::int64_t k, double value) {
+  if (p.dropout == 0) return value;
+  const bool kept = dropout_keeps(p.dropout_key, static_cast<std::uint64_t>(row * p.weight.in + k), p.dropout);
+  return kept ? value / (1.0 - static_cast<double>(p.dropout)) : 0.0;
+}
+
+std::vector<double> decode_row(const WeightView& weight, std::int64_t row) {
+  std::vector<double> values(static_cast<std::size_t>(weight.in));
+  for (std::int64_t k = 0; k < weight.in; ++k) values[static_cast<std::size_t>(k)] = weight_value(weight, row, k);
+  return values;
+}
+
+// scale * dy B^T, (n, r)
+std::vector<double> adapter_output_gradient(const LoraProjection& p, std::int64_t n) {
+  std::vector<double> dxa(static_cast<std::size_t>(n * p.rank));
+  for (std::int64_t row = 0; row < n; ++row) {
+    for (std::int64_t j = 0; j < p.rank; ++j) {
+      double sum = 0;
+      for (std::int64_t o = 0; o < p.weight.out; ++o) {
+        sum += static_cast<double>(p.dy[row * p.weight.out + o]) * static_cast<double>(p.b[j * p.weight.out + o]);
+      }
+      dxa[static_cast<std::size_t>(row * p.rank + j)] = static_cast<double>(p.scale) * sum;
+    }
+  }
+  return dxa;
+}
+
+void forward_projection(const LoraLinearForward& args, const LoraProjection& p) {
+  const std::int64_t in = p.weight.in;
+  std::vector<double> xa(static_cast<std::size_t>(args.n * p.rank));
+  for (std::int64_t row = 0; row < args.n; ++row) {
+    for (std::int64_t j = 0; j < p.rank; ++j) {
+      double sum = 0;
+      for (std::int64_t k = 0; k < in; ++k) {
+        sum += dropped(p, row, k, static_cast<double>(args.x[row * in + k])) * static_cast<double>(p.a[k * p.rank + j]);
+      }
+      xa[static_cast<std::size_t>(row * p.rank + j)] = sum;
+      p.xa[row * p.rank + j] = static_cast<float>(sum);
+    }
+  }
+  for (std::int64_t o = 0; o < p.weight.out; ++o) {
+    const std::vector<double> w = decode_row(p.weight, o);
+    for (std::int64_t row = 0; row < args.n; ++row) {
+      double sum = p.bias == nullptr ? 0.0 : static_cast<double>(p.bias[o]);
+      for (std::int64_t k = 0; k < in; ++k) sum += static_cast<double>(args.x[row * in + k]) * w[static_cast<std::size_t>(k)];
+      for (std::int64_t j = 0; j < p.rank; ++j) {
+        sum += static_cast<double>(p.scale) * xa[static_cast<std::size_t>(row * p.rank + j)] * static_cast<double>(p.b[j * p.weight.out + o]);
+      }
+      p.y[row * p.weight.out + o] = static_cast<float>(sum);
+    }
+  }
+}
+
+void add_input_gradient(const LoraProjection& p, const std::vector<double>& dxa, std::int64_t n, std::vector<double>& dx) {
+  const std::int64_t in = p.weight.in;
+  for (std::int64_t o = 0; o < p.weight.out; ++o) {
+    const std::vector<double> w = decode_row(p.weight, o);
+    for (std::int64_t row = 0; row < n; ++row) {
+      const auto dy = static_cast<double>(p.dy[row * p.weight.out + o]);
+      for (std::int64_t k = 0; k < in; ++k) dx[static_cast<std::size_t>(row * in + k)] += dy * w[static_cast<std::size_t>(k)];
+    }
+  }
+  for (std::int64_t row = 0; row < n && p.rank > 0; ++row) {
+    for (std::int64_t k = 0; k < in; ++k) {
+      double sum = 0;
+      for (std::int64_t j = 0; j < p.rank; ++j) sum += dxa[static_cast<std::size_t>(row * p.rank + j)] * static_cast<double>(p.a[k * p.rank + j]);
+      dx[static_cast<std::size_t>(row * in + k)] += dropped(p, row, k, sum);
+    }
+  }
+}
+
+void add_adapter_gradients(const LoraLinearBackward& args, const LoraProjection& p, const std::vector<double>& dxa) {
+  const std::int64_t in = p.weight.in;
+  for (std::int64_t j = 0; j < p.rank; ++j) {
+    for (std::int64_t k = 0; k < in; ++k) {
+      double sum = 0;
+      for (std::int64_t row = 0; row < args.n; ++row) {
+        sum += dropped(p, row, k, static_cast<double>(args.x[row * in + k])) * dxa[static_cast<std::size_t>(row * p.rank + j)];
+      }
+      p.da[k * p.rank + j] += static_cast<float>(sum);
+    }
+    for (std::int64_t o = 0; o < p.weight.out; ++o) {
+      double sum = 0;
+      for (std::int64_t row = 0; row < args.n; ++row) {
+        sum += static_cast<double>(p.xa[row * p.rank + j]) * static_cast<double>(p.dy[row * p.weight.out + o]);
+      }
+      p.db[j * p.weight.out + o] += static_cast<float>(static_cast<double>(p.scale) * sum);
+    }
+  }
+}
+
+}  // namespace
+
+void lora_linear_forward(const LoraLinearForward& args, KernelContext&) {
+  for (const LoraProjection& p : args.projections) forward_projection(args, p);
+}
+
+void lora_linear_backward(const LoraLinearBackward& args, KernelContext&) {
+  if (args.projections.empty()) return;
+  std::vector<double> dx(static_cast<std::size_t>(args.dx == nullptr ? 0 : args.n * args.projections.front().weight.in));
+  for (const LoraProjection& p : args.projections) {
+    const std::vector<double> dxa = adapter_output_gradient(p, args.n);
+    if (args.dx != nullptr) add_input_gradient(p, dxa, args.n, dx);
+    add_adapter_gradients(args, p, dxa);
+  }
+  for (std::size_t i = 0; i < dx.size(); ++i) args.dx[i] = static_cast<float>(dx[i]);
+}
+
+std::size_t lora_linear_forward_workspace_bytes(const LoraLinearForward&, int) { return 0; }
+std::size_t lora_linear_backward_workspace_bytes(const LoraLinearBackward&, int) { return 0; }
+
+}  // namespace evolora::reference
