@@ -1,4 +1,5 @@
-// TrainRequest and TrainResult: the one contract of a training run, whichever engine does it. Fields are mlx_lm.lora's, with its names and defaults (0.32), plus ours.
+// TrainRequest and TrainResult: the one contract of a training run, whichever engine does it. Fields are mlx_lm.lora's, with its names and defaults
+// (0.32), plus ours.
 #pragma once
 
 #include <cstdint>
@@ -20,13 +21,13 @@ struct TrainRequest {
   bool train = false;
   bool test = false;
   std::string fine_tune_type = "lora";
-  std::string optimizer = "adam";                 // adam, adamw
-  nlohmann::ordered_json optimizer_config = {{"adam", nlohmann::ordered_json::object()}, {"adamw", nlohmann::ordered_json::object()}};
+  std::string optimizer = "adam";  // adam, adamw
+  nlohmann::ordered_json optimizer_config = nlohmann::ordered_json::parse(R"({"adam":{},"adamw":{},"muon":{},"sgd":{},"adafactor":{}})");
   bool mask_prompt = false;
   std::int64_t num_layers = 16;
   std::int64_t batch_size = 4;
-  std::optional<std::int64_t> iters;              // default 1000 when epochs is not given either
-  std::int64_t val_batches = 25;                  // -1: all
+  std::optional<std::int64_t> iters;  // default 1000 when epochs is not given either
+  std::int64_t val_batches = 25;      // -1: all
   double learning_rate = 1e-5;
   std::int64_t steps_per_report = 10;
   std::int64_t steps_per_eval = 200;
@@ -36,20 +37,22 @@ struct TrainRequest {
   std::int64_t save_every = 100;
   std::int64_t test_batches = 500;
   std::int64_t max_seq_length = 2048;
-  std::string config;                             // the YAML file, as given
+  std::string config;  // the YAML file, as given
   bool grad_checkpoint = false;
   std::uint64_t seed = 0;
-  std::int64_t rank = 8;                          // lora_parameters
+  std::int64_t rank = 8;  // lora_parameters
   double scale = 20.0;
   double dropout = 0.0;
   std::optional<std::vector<std::string>> keys;
+  nlohmann::ordered_json lora_parameters = nlohmann::ordered_json::parse(R"({"rank":8,"dropout":0.0,"scale":20.0})");  // the block itself, as given
+  nlohmann::ordered_json lr_schedule;                                                                                  // null: constant learning_rate
   FeatureNames features;
-  nlohmann::ordered_json extra;                   // accepted keys that only travel into adapter_config.json
+  nlohmann::ordered_json extra;  // accepted keys that only travel into adapter_config.json
 
   // Ours.
-  std::optional<double> epochs;                   // instead of iters
-  Semantics semantics = Semantics::kNative;       // --compat mlx-lm
-  Recipe recipe;                                  // threads, checkpointing, micro-batch
+  std::optional<double> epochs;              // instead of iters
+  Semantics semantics = Semantics::kNative;  // --compat mlx-lm
+  Recipe recipe;                             // threads, checkpointing, micro-batch
 };
 
 // Number of the step (1-based) and what was measured there.
@@ -59,13 +62,13 @@ struct LossPoint {
 };
 
 struct TrainResult {
-  std::vector<LossPoint> train_losses;            // one per report
+  std::vector<LossPoint> train_losses;  // one per report
   std::vector<LossPoint> val_losses;
   std::optional<double> test_loss;
   std::int64_t steps = 0;
-  std::int64_t trained_tokens = 0;                // real tokens, no padding
-  double wall_seconds = 0;                        // from process start to the files written
-  double tokens_per_second = 0;                   // trained_tokens over the training loop's wall time, validation excluded
+  std::int64_t trained_tokens = 0;  // real tokens, no padding
+  double wall_seconds = 0;          // from process start to the files written
+  double tokens_per_second = 0;     // trained_tokens over the training loop's wall time, validation excluded
   std::size_t peak_rss_bytes = 0;
   std::size_t planned_arena_bytes = 0;
   std::size_t peak_arena_bytes = 0;

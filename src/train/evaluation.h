@@ -1,0 +1,48 @@
+// Loss and perplexity: of a batch list inside a run, and of a data file with or without an adapter (the eval command).
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/file_system.h"
+#include "data/samples.h"
+#include "engine/training_engine.h"
+#include "train/observer.h"
+
+namespace evolora {
+
+struct LossSummary {
+  double loss = 0;          // mean cross-entropy per supervised token
+  std::int64_t tokens = 0;  // supervised
+  std::int64_t real_tokens = 0;
+  double seconds = 0;
+};
+
+// Token-weighted mean over the batches. Errors: kBadData if a batch or the whole list has no supervised token (mlx-lm computes NaN there) or the loss
+// is not finite; kInterrupted when *stop becomes true (stop may be null).
+Result<LossSummary> evaluate_loss(TrainingEngine& engine, const std::vector<Batch>& batches, const std::atomic<bool>* stop);
+
+struct EvaluationRequest {
+  std::string model;
+  std::string adapter_path;  // empty: base model
+  std::string data;          // a .jsonl file, or a folder with test.jsonl
+  bool mask_prompt = false;
+  std::int64_t batch_size = 4;
+  std::int64_t max_seq_length = 2048;
+  Recipe recipe;
+  const std::atomic<bool>* stop = nullptr;
+};
+
+struct EvaluationResult {
+  LossSummary summary;
+  double perplexity = 0;
+  DataSummary data;
+  std::size_t peak_rss_bytes = 0;
+};
+
+// Every sample once, native masks. Errors of loading, and kBadData for a file without records.
+Result<EvaluationResult> evaluate_file(const EvaluationRequest& request, FileSystem& files, TrainObserver& observer);
+
+}  // namespace evolora

@@ -1,0 +1,50 @@
+// Adam (Kingma and Ba 2015, arXiv 1412.6980) and AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) over the flat adapter buffer, with MLX's
+// defaults: no bias correction unless asked for, weight decay 0.01 for adamw.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "base/result.h"
+#include "base/threads.h"
+#include "kernels/kernel_table.h"
+
+namespace evolora {
+
+struct AdamOptions {
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  float eps = 1e-8F;
+  float weight_decay = 0;  // 0: plain adam
+  bool bias_correction = false;
+};
+
+// name: "adam" or "adamw"; config: mlx-lm's optimizer_config block, {name: {betas, eps, bias_correction, weight_decay}, ...}.
+// Errors: kUnsupported naming an optimizer of mlx-lm that we do not have; kUsage for an unknown name or key (with the nearest) or a bad value.
+Result<AdamOptions> parse_optimizer(const std::string& name, const nlohmann::ordered_json& config);
+
+// State of one run: moments and update count. Not thread-safe.
+class AdamOptimizer {
+ public:
+  AdamOptimizer(const AdamOptions& options, std::size_t parameter_count, const KernelTable& kernels);
+
+  // parameters, gradients (parameter_count): one update with gradient_scale * gradients. Gradients are not changed.
+  void update(float* parameters, const float* gradients, float gradient_scale, float learning_rate, Threads& threads);
+
+  std::int64_t updates_done() const { return updates_done_; }
+  // Of both moments together.
+  std::size_t state_bytes() const { return (m_.size() + v_.size()) * sizeof(float); }
+
+ private:
+  AdamOptions options_;
+  const KernelTable& kernels_;
+  std::vector<float> m_;
+  std::vector<float> v_;
+  std::int64_t updates_done_ = 0;
+};
+
+}  // namespace evolora

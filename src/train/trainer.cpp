@@ -1,0 +1,260 @@
+// Preparation and completion of a run; the steps are in training_loop.cpp.
+#include "train/trainer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
+#include "engine/training_engine.h"
+#include "formats/adapter_files.h"
+#include "kernels/kernel_table.h"
+#include "train/evaluation.h"
+#include "train/loaded_model.h"
+#include "train/memory_meter.h"
+#include "train/run_files.h"
+#include "train/training_loop.h"
+
+namespace evolora {
+namespace {
+
+// One run's owned parts, in order of construction.
+class Run {
+ public:
+  Run(const TrainRequest& request, FileSystem& files, TrainObserver& observer, const TrainControl& control)
+      : request_(request), files_(files), observer_(observer), control_(control), random_(static_cast<std::uint32_t>(request.seed)) {}
+
+  Result<TrainResult> execute();
+
+ private:
+  Status load();
+  Status make_adapters();
+  std::int64_t steps_of(std::int64_t batches_per_epoch) const;
+  Status make_batches();
+  Status plan();
+  Status open_files();
+  Status train();
+  Status test();
+  TrainResult result_so_far() const;
+  Status write_record(const std::string& status, const std::string& error);
+  BatchOptions batch_options() const { return {request_.batch_size, request_.max_seq_length, request_.seed, request_.semantics}; }
+
+  const TrainRequest& request_;
+  FileSystem& files_;
+  TrainObserver& observer_;
+  const TrainControl& control_;
+  NumpyRandom random_;  // mlx-lm's np.random: training and every evaluation draw from it (compat)
+  std::size_t mapped_before_model_ = 0;
+  std::optional<LoadedModel> model_;
+  TrainData data_;
+  AdapterSet adapters_;
+  std::unique_ptr<Batcher> train_batches_;
+  std::optional<EvaluationBatches> valid_batches_;
+  std::optional<EvaluationBatches> test_batches_;
+  std::optional<Threads> threads_;
+  std::optional<TrainingEngine> engine_;
+  std::optional<AdamOptimizer> optimizer_;
+  std::optional<LearningRate> learning_rate_;
+  std::int64_t steps_ = 0;
+  TrainPlan plan_;
+  std::optional<MetricsLog> metrics_;
+  std::optional<TrainingLoop> loop_;
+  std::optional<double> test_loss_;
+};
+
+Status check_request(const TrainRequest& request) {
+  if (!request.train && !request.test) return Error{ErrorCode::kUsage, "nothing to do: give --train, --test or both"};
+  if (request.train && request.adapter_path.empty()) return Error{ErrorCode::kUsage, "--adapter-path is empty: training needs a folder to write to"};
+  return {};
+}
+
+Status Run::load() {
+  mapped_before_model_ = process_memory().mapped_file_bytes;
+  observer_.on_status("Loading model");
+  model_ = TRY(load_model(files_, request_.model));
+  TRY(make_adapters());
+  observer_.on_status("Reading and tokenising data");
+  data_ = TRY(load_train_data(request_, *model_, files_, observer_));
+  return {};
+}
+
+Status Run::make_adapters() {
+  const ModelSpec& spec = model_->weights.spec();
+  if (!request_.train) {
+    adapters_ = request_.adapter_path.empty() ? TRY(no_adapters(spec)) : TRY(load_adapter_folder(files_, request_.adapter_path, spec));
+    return {};
+  }
+  AdapterOptions options;
+  options.num_layers = request_.num_layers;
+  options.rank = request_.rank;
+  options.scale = static_cast<float>(request_.scale);
+  options.dropout = static_cast<float>(request_.dropout);
+  options.keys = request_.keys;
+  adapters_ = TRY(AdapterSet::create(spec, options));
+  if (adapters_.parameter_count() == 0) return Error{ErrorCode::kUsage, "lora_parameters.keys is empty: there is nothing to train"};
+  adapters_.initialize(request_.seed);
+  if (!request_.resume_adapter_file.empty()) {
+    const SafetensorsFile file = TRY(SafetensorsFile::open(files_, request_.resume_adapter_file));
+    TRY(adapters_.load(file, request_.resume_adapter_file));
+  }
+  return {};
+}
+
+std::int64_t Run::steps_of(std::int64_t batches_per_epoch) const {
+  constexpr std::int64_t kDefaultIters = 1000;  // mlx-lm's
+  if (!request_.epochs) return request_.iters.value_or(kDefaultIters);
+  // The slack keeps 0.1 * 30 batches at 3 steps, whatever the last bit of 0.1 says.
+  const double steps = std::ceil(*request_.epochs * static_cast<double>(batches_per_epoch) - 1e-9);
+  return std::max<std::int64_t>(1, static_cast<std::int64_t>(std::min(steps, 1e15)));
+}
+
+Status Run::make_batches() {
+  if (data_.train) {
+    train_batches_ = TRY(make_batcher(*data_.train, batch_options(), random_));
+    steps_ = steps_of(train_batches_->batches_per_epoch());
+  }
+  if (data_.valid) valid_batches_ = TRY(EvaluationBatches::create(*data_.valid, batch_options(), request_.val_batches, random_));
+  if (data_.test) test_batches_ = TRY(EvaluationBatches::create(*data_.test, batch_options(), request_.test_batches, random_));
+  return {};
+}
+
+Status Run::plan() {
+  // Heap before the large buffers exist: they are added to it exactly.
+  const ProcessMemory before = process_memory();
+  threads_.emplace(request_.recipe.threads);
+  engine_.emplace(model_->weights, adapters_, request_.recipe, *threads_);
+  std::size_t arena_bytes = 0;
+  const auto add = [&](const Batch& batch, bool training) {
+    if (batch.supervised_count() > 0) arena_bytes = std::max(arena_bytes, engine_->arena_bytes_for(batch, training));
+  };
+  if (data_.train) TRY(visit_batches_to_come(*data_.train, batch_options(), steps_, [&](const Batch& batch) { add(batch, true); }));
+  const auto add_evaluation = [&](const std::optional<DataSplit>& split, std::optional<EvaluationBatches>& batches) -> Status {
+    if (!split) return {};
+    if (request_.semantics == Semantics::kCompatMlxLm) {
+      return visit_batches_to_come(*split, batch_options(), 1, [&](const Batch& batch) { add(batch, false); });
+    }
+    for (const Batch& batch : batches->next()) add(batch, false);
+    return {};
+  };
+  TRY(add_evaluation(data_.valid, valid_batches_));
+  TRY(add_evaluation(data_.test, test_batches_));
+
+  const ModelWeights& weights = model_->weights;
+  plan_.model = request_.model;
+  plan_.model_type = weights.spec().model_type;
+  plan_.weight_format = weight_format(weights);
+  plan_.model_layers = weights.spec().num_layers;
+  plan_.adapted_layers = weights.spec().num_layers - adapters_.first_layer();
+  plan_.adapted_linears = adapters_.modules().size();
+  plan_.trainable_parameters = request_.train ? adapters_.parameter_count() : 0;
+  plan_.total_parameters = parameter_count(weights) + adapters_.parameter_count();
+  if (data_.train) plan_.train = data_.train->summary;
+  if (data_.valid) plan_.valid = data_.valid->summary;
+  if (data_.test) plan_.test = data_.test->summary;
+  plan_.batch_size = request_.batch_size;
+  plan_.batches_per_epoch = train_batches_ ? train_batches_->batches_per_epoch() : 0;
+  plan_.steps = steps_;
+  plan_.epochs = train_batches_ ? static_cast<double>(steps_) / static_cast<double>(std::max<std::int64_t>(1, plan_.batches_per_epoch)) : 0;
+  plan_.threads = threads_->count();
+  plan_.kernels = request_.recipe.kernels == KernelSet::kReference ? "reference" : "cpu " + simd_target();
+  plan_.arena_bytes = arena_bytes;
+  plan_.weights_bytes = weights.stored_bytes();
+  // Parameters, gradients and two moments: four buffers of the same size.
+  plan_.adapter_bytes = (request_.train ? 4 : 1) * adapters_.parameter_count() * sizeof(float);
+  const std::size_t not_yet_allocated = plan_.adapter_bytes - adapters_.parameter_count() * sizeof(float);
+  plan_.expected_peak_rss_bytes =
+      std::max(before.peak_rss_bytes, before.anonymous_bytes + mapped_before_model_ + plan_.weights_bytes + not_yet_allocated + plan_.arena_bytes);
+  observer_.on_plan(plan_);
+  // The batchers have their own copies.
+  for (std::optional<DataSplit>* split : {&data_.train, &data_.valid, &data_.test}) {
+    if (*split) (*split)->samples = {};
+  }
+  return {};
+}
+
+Status Run::open_files() {
+  const fs::path folder = request_.adapter_path;
+  TRY(files_.create_directories(folder));
+  TRY(write_adapter_config(files_, folder, adapter_config_of(request_, steps_)));
+  // Of an earlier run in the same folder; they would be taken for this one's.
+  TRY(files_.remove(folder / "run.json"));
+  TRY(files_.remove(folder / "best_adapters.safetensors"));
+  metrics_ = TRY(MetricsLog::start(files_, folder / "metrics.jsonl"));
+  return {};
+}
+
+Status Run::train() {
+  const AdamOptions adam = TRY(parse_optimizer(request_.optimizer, request_.optimizer_config));
+  learning_rate_ =
+      request_.lr_schedule.is_null() ? LearningRate::constant(request_.learning_rate) : TRY(LearningRate::from_schedule(request_.lr_schedule));
+  const KernelTable& kernels = request_.recipe.kernels == KernelSet::kReference ? reference_kernels() : cpu_kernels();
+  optimizer_.emplace(adam, adapters_.parameter_count(), kernels);
+  loop_.emplace(LoopParts{request_, steps_, adapters_, *engine_, *optimizer_, *learning_rate_, *threads_, *train_batches_,
+                          valid_batches_ ? &*valid_batches_ : nullptr, files_, observer_, *metrics_, control_.stop});
+  TRY(loop_->run());
+  return metrics_->close();
+}
+
+Status Run::test() {
+  observer_.on_status("Testing");
+  test_loss_ = TRY(evaluate_loss(*engine_, test_batches_->next(), control_.stop)).loss;
+  return {};
+}
+
+TrainResult Run::result_so_far() const {
+  TrainResult result = loop_ ? loop_->result() : TrainResult();
+  result.test_loss = test_loss_;
+  result.wall_seconds = process_age_seconds();
+  result.peak_rss_bytes = process_memory().peak_rss_bytes;
+  result.planned_arena_bytes = engine_->planned_arena_bytes();
+  result.peak_arena_bytes = engine_->peak_arena_bytes();
+  result.trainable_parameters = plan_.trainable_parameters;
+  return result;
+}
+
+Status Run::write_record(const std::string& status, const std::string& error) {
+  RunOutcome outcome{status, error, {}, 0, plan_.expected_peak_rss_bytes};
+  if (loop_) {
+    outcome.best_val_loss = loop_->best_val_loss();
+    outcome.best_val_step = loop_->best_val_step();
+  }
+  TrainRequest resolved = request_;
+  resolved.iters = steps_;
+  const nlohmann::ordered_json record = run_record(resolved, result_so_far(), outcome, control_.version);
+  return write_file_atomically(files_, fs::path(request_.adapter_path) / "run.json", record.dump(2) + "\n");
+}
+
+Result<TrainResult> Run::execute() {
+  TRY(check_request(request_));
+  TRY(load());
+  TRY(make_batches());
+  TRY(plan());
+  if (request_.train) TRY(open_files());
+  engine_->reserve(plan_.arena_bytes);
+
+  Status outcome = request_.train ? train() : Status();
+  if (outcome.ok() && request_.test) outcome = test();
+  if (!request_.train) {
+    if (!outcome.ok()) return outcome.error();
+    return result_so_far();
+  }
+  if (!outcome.ok()) {
+    // The run's own error is what the user must see, even if the record of it cannot be written.
+    const bool stopped = outcome.error().code == ErrorCode::kInterrupted;
+    if (const Status record = write_record(stopped ? "interrupted" : "failed", outcome.error().message); !record.ok()) {
+      observer_.on_warning(record.error().message);
+    }
+    return outcome.error();
+  }
+  TRY(write_record("completed", ""));
+  return result_so_far();
+}
+
+}  // namespace
+
+Result<TrainResult> run_training(const TrainRequest& request, FileSystem& files, TrainObserver& observer, const TrainControl& control) {
+  return Run(request, files, observer, control).execute();
+}
+
+}  // namespace evolora
