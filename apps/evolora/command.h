@@ -1,0 +1,29 @@
+// What every command of the program gives to main: its flags (CLI11) and what to do when it is chosen.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+
+#include "base/result.h"
+
+namespace evolora {
+
+struct Command {
+  CLI::App* flags = nullptr;    // owned by the program's CLI::App
+  std::function<Status()> run;  // after parsing; prints its results, returns errors for main to print
+};
+
+Command add_train_command(CLI::App& program);
+Command add_generate_command(CLI::App& program);
+Command add_eval_command(CLI::App& program);
+Command add_fetch_command(CLI::App& program);
+Command add_convert_command(CLI::App& program);
+
+// The last value wins when a flag is repeated, as in mlx-lm.
+template <typename T>
+CLI::Option* add_value(CLI::App& flags, const std::string& names, T& value, const std::string& help) {
+  return flags.add_option(names, value, help)->take_last();
+}
+
+}  // namespace evolora

@@ -1,0 +1,89 @@
+// The evolora program: picks the command, parses flags, prints errors as one line and turns them into exit codes.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <exception>
+#include <vector>
+
+#include "base/suggest.h"
+#include "command.h"
+
+namespace evolora {
+namespace {
+
+int fail(const Error& error) {
+  std::string line = error.message;
+  std::replace(line.begin(), line.end(), '\n', ' ');
+  std::fflush(stdout);
+  fmt::print(stderr, "evolora: error: {}\n", line);
+  return error_exit_status(error.code);
+}
+
+std::vector<std::string> long_flags(const CLI::App& flags) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : flags.get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  }
+  return names;
+}
+
+// Words the parser did not understand become an error that names the first one and the nearest flag.
+Status check_leftovers(const CLI::App& program, const CLI::App& flags) {
+  std::vector<std::string> words = flags.remaining();
+  if (words.empty()) words = program.remaining();
+  if (words.empty()) return {};
+  const bool is_flag = words.front().starts_with("-") && words.front() != "--";
+  const std::string word = words.front().substr(0, words.front().find('='));
+  const std::string command = flags.get_name();
+  if (!is_flag) return Error{ErrorCode::kUsage, fmt::format("unexpected argument '{}'; see 'evolora {} --help'", words.front(), command)};
+  const std::string hint = did_you_mean(word, long_flags(flags));
+  const std::string help = hint.empty() ? fmt::format("; see 'evolora {} --help'", command) : "";
+  return Error{ErrorCode::kUsage, fmt::format("unknown flag '{}'{}{}", word, hint, help)};
+}
+
+Status check_command_word(const CLI::App& program, const std::vector<Command>& commands) {
+  const std::vector<std::string> words = program.remaining();
+  std::vector<std::string> names;
+  for (const Command& command : commands) names.push_back(command.flags->get_name());
+  if (words.empty()) return Error{ErrorCode::kUsage, fmt::format("no command given; one of: {} (see 'evolora --help')", fmt::join(names, ", "))};
+  const char* kind = words.front().starts_with("-") ? "flag" : "command";
+  return Error{ErrorCode::kUsage,
+               fmt::format("unknown {} '{}'{} (commands: {})", kind, words.front(), did_you_mean(words.front(), names), fmt::join(names, ", "))};
+}
+
+int run_program(int argc, char** argv) {
+  CLI::App program("Fine-tunes MLX language models with LoRA on the CPU: fast, small, and with mlx-lm's flags and files.", "evolora");
+  program.set_version_flag("--version", "evolora " EVOLORA_VERSION);
+  program.allow_extras();
+  const std::vector<Command> commands = {add_fetch_command(program), add_convert_command(program), add_train_command(program),
+                                         add_eval_command(program), add_generate_command(program)};
+  for (const Command& command : commands) command.flags->allow_extras();
+  try {
+    program.parse(argc, argv);
+  } catch (const CLI::Success& done) {  // --help, --version
+    return program.exit(done);
+  } catch (const CLI::ParseError& error) {
+    return fail({ErrorCode::kUsage, error.what()});
+  }
+  for (const Command& command : commands) {
+    if (!command.flags->parsed()) continue;
+    Status status = check_leftovers(program, *command.flags);
+    if (status.ok()) status = command.run();
+    return status.ok() ? 0 : fail(status.error());
+  }
+  return fail(check_command_word(program, commands).error());
+}
+
+}  // namespace
+}  // namespace evolora
+
+int main(int argc, char** argv) {
+  try {
+    return evolora::run_program(argc, argv);
+  } catch (const std::bad_alloc&) {
+    return evolora::fail({evolora::ErrorCode::kTooLarge, "out of memory"});
+  } catch (const std::exception& error) {
+    return evolora::fail({evolora::ErrorCode::kInternal, fmt::format("internal error, please report it: {}", error.what())});
+  }
+}
