@@ -8,6 +8,9 @@
 #include "base/check.h"
 
 namespace evolora {
+
+alignas(64) float planning_dummy[16] = {};
+
 namespace {
 
 bool overlap_in_time(const Buffer& a, const Buffer& b) { return a.first_call <= b.last_call && b.first_call <= a.last_call; }

@@ -49,6 +49,9 @@ struct Bindings {
   std::int64_t past_tokens = 0;
 };
 
+// What every buffer resolves to while planning: a valid address, never read or written.
+extern float planning_dummy[];
+
 // Resolves buffers during a run. While planning there is no memory yet: every buffer resolves to a dummy, so that "present" and "absent (null)" still
 // differ.
 class RunContext {
@@ -58,7 +61,7 @@ class RunContext {
 
   float* f32(BufferId id) const {
     if (id == kNoBuffer) return nullptr;
-    if (base_ == nullptr) return reinterpret_cast<float*>(std::uintptr_t{64});
+    if (base_ == nullptr) return planning_dummy;
     return reinterpret_cast<float*>(base_ + buffers_[id].offset);
   }
   const Bindings& bindings() const { return bindings_; }
