@@ -67,7 +67,7 @@ TEST_F(Records, ErrorsSayWhere) {
   EXPECT_EQ(error("7"), "1: expected a JSON object, found number");
   EXPECT_EQ(error(good + good + "{\"txt\": \"b\"}"), "3: key \"text\" is missing (the file's format, set by its first record, is text)");
   EXPECT_EQ(error("{\"text\": 1}"), "1: \"text\": expected text, found number (the file's format, set by its first record, is text)");
-  EXPECT_EQ(error("{\"text\": null}").substr(0, 37), "1: \"text\": expected text, found null (");
+  EXPECT_EQ(error("{\"text\": null}").substr(0, 37), "1: \"text\": expected text, found null ");
   EXPECT_EQ(error("{}").substr(0, 20), "1: no known format: ");
   EXPECT_EQ(error("{\"text\": \"\xc3(\"}").substr(0, 19), "1: not valid JSON: ");
   EXPECT_EQ(error("{\"text\": \"\\ud800\"}").substr(0, 19), "1: not valid JSON: ");
@@ -76,7 +76,7 @@ TEST_F(Records, ErrorsSayWhere) {
 }
 
 TEST_F(Records, ConversationsAreChecked) {
-  EXPECT_EQ(error(R"({"messages": []})").substr(0, 26), "1: \"messages\" is empty; a c");
+  EXPECT_EQ(error(R"({"messages": []})").substr(0, 26), "1: \"messages\" is empty; a ");
   EXPECT_EQ(error(R"({"messages": "hi"})").substr(0, 48), "1: \"messages\": expected a list of messages, foun");
   EXPECT_EQ(error(R"({"messages": ["hi"]})").substr(0, 44), "1: \"messages\"[0]: expected an object, found ");
   EXPECT_EQ(error(R"({"messages": [{"role": "user"}, {"content": "x"}]})").substr(0, 39), "1: \"messages\"[1]: key \"role\" is missing");
