@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "base/test_folder.h"
@@ -239,6 +240,47 @@ TEST_F(TrainingEngineTest, SameStepTwiceIsBitwiseEqualAndGradientsAccumulate) {
   }
   engine.zero_gradients();
   EXPECT_EQ(engine.gradients()[0], 0.0F);
+}
+
+// The data of a safetensors file may begin at any byte.
+TEST_F(TrainingEngineTest, UnalignedWeightsGiveTheSameStep) {
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+    for (const std::optional<AffineQuantization>& quantization :
+         {std::optional<AffineQuantization>(), std::optional(AffineQuantization{4, 32}), std::optional(AffineQuantization{8, 32})}) {
+      const fs::path folder = folder_ / std::to_string(++models_);
+      const ModelWeights aligned = load_test_model({.quantization = quantization, .dtype = dtype}, folder);
+      std::string file = real_file_system().read(folder / "model.safetensors").value();
+      std::uint64_t header_bytes = 0;
+      std::memcpy(&header_bytes, file.data(), sizeof(header_bytes));
+      file.insert(8 + header_bytes, 1, ' ');
+      ++header_bytes;
+      std::memcpy(file.data(), &header_bytes, sizeof(header_bytes));
+      const fs::path shifted_folder = folder_ / std::to_string(++models_);
+      ASSERT_TRUE(real_file_system().create_directories(shifted_folder).ok());
+      ASSERT_TRUE(write_file_atomically(real_file_system(), shifted_folder / "model.safetensors", file).ok());
+      ASSERT_TRUE(
+          write_file_atomically(real_file_system(), shifted_folder / "config.json", real_file_system().read(folder / "config.json").value()).ok());
+      const ModelWeights shifted = ModelWeights::load(MlxFolder::open(real_file_system(), shifted_folder).value()).value();
+      ASSERT_EQ(reinterpret_cast<std::uintptr_t>(shifted.embedding().data) % 2, 1U);
+
+      AdapterSet adapters = make_adapters(aligned.spec(), {.num_layers = 3, .rank = 4});
+      const Batch batch = make_batch({30, 11}, aligned.spec().vocab_size, 11);
+      for (const Recipe& recipe : {kReference, Recipe{.threads = 2}}) {
+        const StepResult expected = run_step(aligned, adapters, recipe, batch);
+        const StepResult got = run_step(shifted, adapters, recipe, batch);
+        EXPECT_EQ(expected.loss, got.loss);
+        EXPECT_EQ(expected.gradients, got.gradients);
+      }
+      // One token at a time takes another path through the kernels.
+      Threads threads(2);
+      Decoder decoder(shifted, &adapters, {}, threads, 4);
+      Decoder same(aligned, &adapters, {}, threads, 4);
+      const std::int32_t token = 7;
+      const std::span<const float> a = decoder.feed({&token, 1});
+      const std::span<const float> b = same.feed({&token, 1});
+      EXPECT_TRUE(std::equal(a.begin(), a.end(), b.begin()));
+    }
+  }
 }
 
 TEST_F(TrainingEngineTest, CheckpointingSavesMemory) {

@@ -9,7 +9,8 @@
 namespace evolora {
 
 // weight (out, in). bits == 0: dense, data is (out, in) of dtype. bits 4 or 8: MLX affine, data is uint32 words (out, in*bits/32) packed little-end
-// first, scales and biases (out, in/group_size) of dtype; value = scale * q + bias. Pointers are aligned at least to their element size.
+// first, scales and biases (out, in/group_size) of dtype; value = scale * q + bias. No alignment is promised:
+// the data of a safetensors file begins anywhere (mlx pads nothing), so kernels read bytes or use unaligned loads.
 struct WeightView {
   std::int64_t out = 0;
   std::int64_t in = 0;

@@ -4,8 +4,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <cstdint>
-
 #include "base/check.h"
 
 namespace evolora {
@@ -83,14 +81,6 @@ class WeightLoader {
                                                   dtype_name(view.dtype))};
   }
 
-  // safetensors promises no alignment; kernels want elements where their type may live.
-  const std::byte* aligned(const TensorView& view) {
-    const auto address = reinterpret_cast<std::uintptr_t>(view.bytes.data());
-    if (address % dtype_size_bytes(view.dtype) == 0) return view.bytes.data();
-    model_.owned_tensors_.emplace_back(view.bytes.begin(), view.bytes.end());
-    return model_.owned_tensors_.back().data();
-  }
-
   Result<const float*> vector(const std::string& name, std::int64_t size) {
     const TensorView view = TRY(tensor(name));
     TRY(expect_shape(view, {size}));
@@ -109,7 +99,7 @@ class WeightLoader {
       TRY(expect_float(view));
       TRY(expect_shape(view, {out, in}));
       weight.dtype = view.dtype;
-      weight.data = aligned(view);
+      weight.data = view.bytes.data();
       return weight;
     }
     if (in % quantization->group_size != 0) {
@@ -134,9 +124,9 @@ class WeightLoader {
     weight.bits = quantization->bits;
     weight.group_size = quantization->group_size;
     weight.dtype = scales.dtype;
-    weight.data = aligned(view);
-    weight.scales = aligned(scales);
-    weight.biases = aligned(biases);
+    weight.data = view.bytes.data();
+    weight.scales = scales.bytes.data();
+    weight.biases = biases.bytes.data();
     return weight;
   }
 

@@ -51,8 +51,7 @@ class ModelWeights {
   WeightView head_;
   const float* final_norm_ = nullptr;
   std::vector<LayerWeights> layers_;
-  std::vector<std::vector<float>> owned_vectors_;      // norms and biases as fp32
-  std::vector<std::vector<std::byte>> owned_tensors_;  // tensors whose place in the file is not aligned for their type
+  std::vector<std::vector<float>> owned_vectors_;  // norms and biases as fp32
   std::size_t stored_bytes_ = 0;
 
   friend class WeightLoader;

@@ -3,6 +3,7 @@
 #include "kernels/no_contraction.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/check.h"
 #include "kernels/embedding/contract.h"
@@ -84,7 +85,7 @@ void embedding_decode_row(const WeightView& table, std::int64_t row, float* out)
   switch (table.dtype) {
     case DType::kF16: return widen<hwy::float16_t>(reinterpret_cast<const std::uint16_t*>(data), table.in, table.dtype, out);
     case DType::kBF16: return widen<hwy::bfloat16_t>(reinterpret_cast<const std::uint16_t*>(data), table.in, table.dtype, out);
-    default: std::copy_n(reinterpret_cast<const float*>(data), table.in, out);
+    default: std::memcpy(out, data, static_cast<std::size_t>(table.in) * sizeof(float));
   }
 }
 
