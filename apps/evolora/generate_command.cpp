@@ -29,6 +29,7 @@ struct GenerateFlags {
   bool compare_base = false;
   std::int64_t max_tokens = 100;
   SamplingOptions sampling;
+  std::int64_t seed = 0;
   CLI::Option* seed_option = nullptr;
   PromptOptions prompt_options;
   std::vector<std::string> extra_eos_tokens;
@@ -77,7 +78,8 @@ Status check_flags(GenerateFlags& flags) {
   }
   TRY(check_sampling(flags.sampling));
   // As in mlx-lm, sampling without a seed differs from run to run.
-  if (flags.seed_option->count() == 0) flags.sampling.seed = std::random_device{}();
+  if (flags.seed < 0) return Error{ErrorCode::kUsage, fmt::format("--seed: expected a whole number, 0 or more, got {}", flags.seed)};
+  flags.sampling.seed = flags.seed_option->count() > 0 ? static_cast<std::uint64_t>(flags.seed) : std::random_device{}();
   return {};
 }
 
@@ -217,7 +219,7 @@ Command add_generate_command(CLI::App& program) {
   add_value(*app, "--top-p", flags->sampling.top_p, "Sample from the most probable tokens with this probability together [1]");
   add_value(*app, "--min-p", flags->sampling.min_p, "Drop tokens less probable than this share of the most probable one [0]");
   add_value(*app, "--top-k", flags->sampling.top_k, "Sample from this many most probable tokens; 0: all [0]");
-  flags->seed_option = add_value(*app, "--seed", flags->sampling.seed, "Seed of the sampling; different every time without it");
+  flags->seed_option = add_value(*app, "--seed", flags->seed, "Seed of the sampling; different every time without it");
   add_value(*app, "--system-prompt", flags->prompt_options.system_prompt, "System message of the conversation");
   app->add_flag("--ignore-chat-template", flags->prompt_options.ignore_chat_template, "Feed the prompt as plain text");
   app->add_option("--extra-eos-token", flags->extra_eos_tokens, "More tokens that end the answer");

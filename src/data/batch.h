@@ -1,4 +1,5 @@
-// What the engine trains on: real tokens only, rows concatenated. Padding never exists; a causal model with right padding computes the same without it.
+// What the engine trains on: real tokens only, rows concatenated. Padding never exists; a causal model with right padding computes the same without
+// it.
 #pragma once
 
 #include <cstdint>
@@ -24,9 +25,9 @@ struct Batch {
 struct PaddedBatch {
   std::int64_t rows = 0;
   std::int64_t width = 0;
-  std::vector<std::int32_t> ids;       // (rows, width), zero padded
-  std::vector<std::int64_t> offsets;   // (rows)
-  std::vector<std::int64_t> lengths;   // (rows), after truncation
+  std::vector<std::int32_t> ids;      // (rows, width), zero padded
+  std::vector<std::int64_t> offsets;  // (rows)
+  std::vector<std::int64_t> lengths;  // (rows), after truncation
 };
 
 }  // namespace evolora

@@ -12,7 +12,8 @@
 
 namespace evolora {
 
-// The engine's view of one padded mlx-lm batch: each row's tokens up to its last counted target, mask (s >= offset) & (s <= length), pad target included.
+// The engine's view of one padded mlx-lm batch: each row's tokens up to its last counted target, mask (s >= offset) & (s <= length), pad target
+// included.
 Batch to_engine_batch(const PaddedBatch& padded);
 // The engine's view of some samples; trailing tokens after a sample's last supervised one are left out (they influence nothing).
 Batch to_engine_batch(const std::vector<const Sample*>& samples);

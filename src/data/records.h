@@ -23,8 +23,8 @@ struct FeatureNames {
 };
 
 struct Record {
-  std::size_t line = 0;              // 1-based line in the file, for errors
-  nlohmann::ordered_json fields;     // an object that has the keys of its format with the right types
+  std::size_t line = 0;           // 1-based line in the file, for errors
+  nlohmann::ordered_json fields;  // an object that has the keys of its format with the right types
 };
 
 // One file. All records have one format, decided by the first as mlx-lm does (completions, then chat, then text).
@@ -34,8 +34,9 @@ struct RecordFile {
   std::vector<Record> records;
 };
 
-// Reads and checks every line. Errors say "path:line: what" with code kBadData (bad JSON, not an object, missing or mistyped key, no known format, bad UTF-8);
-// kNotFound if the file does not exist. An empty file gives no records. Blank lines: an error, as mlx-lm has it, except at the end of the file.
+// Reads and checks every line. Errors say "path:line: what" with code kBadData (bad JSON, not an object, missing or mistyped key, no known format,
+// bad UTF-8); kNotFound if the file does not exist. An empty file gives no records. Blank lines: an error, as mlx-lm has it, except at the end of the
+// file.
 Result<RecordFile> read_records(FileSystem& files, const fs::path& path, const FeatureNames& names);
 
 }  // namespace evolora

@@ -18,21 +18,21 @@ struct Sample {
   std::vector<std::uint8_t> supervised;  // same length
   std::int64_t offset = 0;               // mlx-lm's prompt length (0 without mask_prompt): compat batches compute their mask from it
   std::size_t line = 0;
-  std::size_t top_level_keys = 0;        // of its record: mlx-lm's sort key (contract 1.2)
+  std::size_t top_level_keys = 0;  // of its record: mlx-lm's sort key (contract 1.2)
 };
 
 struct SampleOptions {
   Semantics semantics = Semantics::kNative;
-  bool mask_prompt = false;              // native: all assistant turns are learned; compat: only the last message
-  std::int64_t max_seq_length = 2048;    // longer samples are cut on the right
+  bool mask_prompt = false;            // native: all assistant turns are learned; compat: only the last message
+  std::int64_t max_seq_length = 2048;  // longer samples are cut on the right
   FeatureNames names;
 };
 
 struct SampleSet {
   std::vector<Sample> samples;
-  std::size_t truncated = 0;             // cut to max_seq_length
-  std::size_t longest_tokens = 0;        // before cutting
-  std::size_t without_supervision = 0;   // native: dropped, with a warning to the user; nothing in them could be learned
+  std::size_t truncated = 0;                    // cut to max_seq_length
+  std::size_t longest_tokens = 0;               // before cutting
+  std::size_t without_supervision = 0;          // native: dropped, with a warning to the user; nothing in them could be learned
   std::vector<std::size_t> unsupervised_lines;  // their lines
 };
 

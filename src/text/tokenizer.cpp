@@ -7,9 +7,9 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/json.h"
 #include "text/bridge_handles.h"
 #include "text/chat_template.h"
-#include "base/json.h"
 #include "text/special_tokens.h"
 
 namespace evolora {

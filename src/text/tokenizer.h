@@ -42,8 +42,8 @@ class Tokenizer {
   // render_chat, then encode without special tokens (the template owns them).
   Result<std::vector<std::int32_t>> encode_chat(const nlohmann::ordered_json& messages, const ChatOptions& options) const;
 
-  std::optional<std::int32_t> eos_token_id() const;           // tokenizer_config's eos_token: appended to text samples
-  const std::set<std::int32_t>& stop_token_ids() const;       // that one and those of generation_config / config: generation ends on any
+  std::optional<std::int32_t> eos_token_id() const;      // tokenizer_config's eos_token: appended to text samples
+  const std::set<std::int32_t>& stop_token_ids() const;  // that one and those of generation_config / config: generation ends on any
   std::optional<std::int32_t> token_to_id(std::string_view token) const;
   std::size_t vocabulary_size() const;
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <fstream>
+#include <map>
 #include <sstream>
 
 #include "base/threads.h"
@@ -36,6 +37,33 @@ ProcessMemory process_memory() {
     memory.mapped_file_bytes = std::max(memory.mapped_file_bytes, kilobytes_field(line, "RssFile"));
   }
   return memory;
+}
+
+std::size_t program_resident_bytes() {
+  struct Mapped {
+    bool executable = false;
+    std::size_t resident = 0;
+  };
+  std::map<std::string, Mapped> files;
+  Mapped ignored;
+  Mapped* current = &ignored;
+  std::ifstream maps("/proc/self/smaps");
+  for (std::string line; std::getline(maps, line);) {
+    // "start-end rwxp offset device inode   path", or "Name:  12 kB" about the mapping above it.
+    const std::size_t colon = line.find(':');
+    const bool is_field = colon != std::string::npos && line.find(' ') > colon;
+    if (!is_field) {
+      const std::size_t path = line.find('/');
+      current = path == std::string::npos ? &ignored : &files[line.substr(path)];
+      const std::size_t permissions = line.find(' ');
+      if (permissions + 3 < line.size() && line[permissions + 3] == 'x') current->executable = true;
+    }
+    current->resident += kilobytes_field(line, "Rss");
+    current->resident -= std::min(current->resident, kilobytes_field(line, "Anonymous"));
+  }
+  std::size_t total = 0;
+  for (const auto& [path, mapped] : files) total += mapped.executable ? mapped.resident : 0;
+  return total;
 }
 
 double process_age_seconds() {

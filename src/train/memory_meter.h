@@ -15,6 +15,9 @@ struct ProcessMemory {
 };
 ProcessMemory process_memory();
 
+// Resident pages of the program itself and its libraries (files with an executable mapping): RssFile without data files such as model weights.
+std::size_t program_resident_bytes();
+
 // Wall-clock seconds since this process was started by the system (resolution 10 ms).
 double process_age_seconds();
 

@@ -22,6 +22,12 @@ TEST(ProcessMemory, SeesWhatWeTouch) {
   EXPECT_EQ(block.back(), 1);
 }
 
+TEST(ProcessMemory, ProgramIsPartOfTheMappedFiles) {
+  const std::size_t program = program_resident_bytes();
+  EXPECT_GT(program, 0U);
+  EXPECT_LE(program, process_memory().mapped_file_bytes);
+}
+
 TEST(ProcessAge, IsSmallAndDoesNotRunBackwards) {
   const double first = process_age_seconds();
   const double second = process_age_seconds();

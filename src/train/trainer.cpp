@@ -45,7 +45,6 @@ class Run {
   TrainObserver& observer_;
   const TrainControl& control_;
   NumpyRandom random_;  // mlx-lm's np.random: training and every evaluation draw from it (compat)
-  std::size_t mapped_before_model_ = 0;
   std::optional<LoadedModel> model_;
   TrainData data_;
   AdapterSet adapters_;
@@ -70,7 +69,6 @@ Status check_request(const TrainRequest& request) {
 }
 
 Status Run::load() {
-  mapped_before_model_ = process_memory().mapped_file_bytes;
   observer_.on_status("Loading model");
   model_ = TRY(load_model(files_, request_.model));
   TRY(make_adapters());
@@ -163,8 +161,8 @@ Status Run::plan() {
   // Parameters, gradients and two moments: four buffers of the same size.
   plan_.adapter_bytes = (request_.train ? 4 : 1) * adapters_.parameter_count() * sizeof(float);
   const std::size_t not_yet_allocated = plan_.adapter_bytes - adapters_.parameter_count() * sizeof(float);
-  plan_.expected_peak_rss_bytes =
-      std::max(before.peak_rss_bytes, before.anonymous_bytes + mapped_before_model_ + plan_.weights_bytes + not_yet_allocated + plan_.arena_bytes);
+  plan_.expected_peak_rss_bytes = std::max(
+      before.peak_rss_bytes, before.anonymous_bytes + program_resident_bytes() + plan_.weights_bytes + not_yet_allocated + plan_.arena_bytes);
   observer_.on_plan(plan_);
   // The batchers have their own copies.
   for (std::optional<DataSplit>* split : {&data_.train, &data_.valid, &data_.test}) {
@@ -229,8 +227,8 @@ Result<TrainResult> Run::execute() {
   TRY(check_request(request_));
   TRY(load());
   TRY(make_batches());
-  TRY(plan());
   if (request_.train) TRY(open_files());
+  TRY(plan());
   engine_->reserve(plan_.arena_bytes);
 
   Status outcome = request_.train ? train() : Status();

@@ -21,7 +21,7 @@ struct TrainControl {
 };
 
 // Writes into request.adapter_path: adapters.safetensors, NNNNNNN_adapters.safetensors, adapter_config.json, metrics.jsonl, run.json and, native
-// only, best_adapters.safetensors. Nothing is written before model, data and memory plan are known to be good. Errors: those of loading; kIo when the
+// only, best_adapters.safetensors. Nothing is written before model and data are known to be good. Errors: those of loading; kIo when the
 // folder cannot be written (before training); kBadData for a non-finite loss or a compat batch without supervised tokens (the last saved adapter
 // stays); kInterrupted when stopped (the adapter of the last finished step is saved, run.json says "interrupted").
 Result<TrainResult> run_training(const TrainRequest& request, FileSystem& files, TrainObserver& observer, const TrainControl& control = {});

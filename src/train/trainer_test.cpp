@@ -306,7 +306,7 @@ TEST_F(TrainerTest, UnwritableFolderFailsBeforeTheFirstStep) {
 
 TEST_F(TrainerTest, EveryFailingWriteIsAnErrorAndLeavesWholeAdapters) {
   TrainRequest train = request();
-  train.iters = 2;
+  train.iters = 1;
   train.save_every = 1;
   FaultyFileSystem counter(files_);
   ASSERT_TRUE(run_training(train, counter, recorder_).ok());

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <span>
 
+#include "base/check.h"
 #include "base/philox.h"
 #include "train/clock.h"
 #include "train/evaluation.h"

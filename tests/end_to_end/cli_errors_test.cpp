@@ -152,6 +152,7 @@ TEST_F(CliErrors, GenerateAndEval) {
   const std::string model = path("model");
   expect_error(run({"generate", "--prompt", "x"}), {"--model"});
   expect_error(run({"generate", "--model", model, "--temp", "-1"}), {"--temp"});
+  expect_error(run({"generate", "--model", model, "--seed", "-1"}), {"--seed"});
   expect_error(run({"generate", "--model", model, "--adapter-path", path("nowhere")}), {"nowhere"});
   expect_error(run({"generate", "--model", model, "--compare-base"}), {"--prompts-file"});
   expect_error(run({"generate", "--model", model, "--prompts-file", path("nowhere.jsonl")}), {"nowhere.jsonl"});

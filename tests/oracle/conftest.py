@@ -94,16 +94,16 @@ def find_smollm2():
 
 @pytest.fixture(scope="session")
 def smollm2(evolora):
-    """smollm2("dense" | "q4"): SmolLM2-135M-Instruct as an MLX folder with float32 values. Both hold exactly the same numbers."""
+    """smollm2("dense" | "q4"): SmolLM2-135M-Instruct as an MLX folder with float32 values. Both hold the same numbers, up to one rounding."""
     gguf = find_smollm2()
     if gguf is None:
-        pytest.skip("SmolLM2 is not fetched (make fetch, or EVOLORA_SMOLLM2_GGUF=FILE)")
+        pytest.skip("SmolLM2 is not fetched (tools/models.sh smollm2-135m-mlx, or EVOLORA_SMOLLM2_GGUF=FILE)")
 
     def folder(kind):
         path = make_models.DEFAULT_FOLDER.parent / "oracle-smollm2" / f"{kind}-f32"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            evolora("convert", gguf, path, "--dtype", "float32", *(["-d"] if kind == "dense" else []))
+            evolora("convert", "--model", gguf, "--mlx-path", path, "--dtype", "float32", *(["-d"] if kind == "dense" else []))
         return path
 
     return folder

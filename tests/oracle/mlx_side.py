@@ -9,12 +9,13 @@ from mlx_lm.tuner.utils import linear_to_lora_layers
 from mlx_lm.utils import load_model
 
 
-def load_float32(folder, adapter=None, parameters=None):
-    """The model with every float (scales and biases of quantized layers too) as float32, adapters added and filled."""
+def load_float32(folder, adapter=None, parameters=None, seed=0):
+    """The model with every float (scales and biases of quantized layers too) as float32, adapters added (as mlx_lm.lora does with --seed) and filled."""
     model, _ = load_model(Path(folder))
     model.set_dtype(mx.float32)
     model.freeze()
     if adapter is not None:
+        mx.random.seed(seed)  # loading has drawn numbers too
         linear_to_lora_layers(model, adapter["num_layers"], {k: v for k, v in adapter.items() if k != "num_layers"})
     if parameters is not None:
         model.load_weights([(k, mx.array(np.asarray(v, np.float32))) for k, v in parameters.items()], strict=False)

@@ -9,11 +9,11 @@
 #include <string>
 
 #include "base/file_system.h"
+#include "base/json.h"
 #include "base/mlx_random.h"
 #include "base/numpy_random.h"
 #include "data/batcher.h"
 #include "probe_verbs.h"
-#include "base/json.h"
 
 namespace evolora::probe {
 

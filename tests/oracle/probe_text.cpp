@@ -8,8 +8,8 @@
 #include <string>
 
 #include "base/file_system.h"
-#include "probe_verbs.h"
 #include "base/json.h"
+#include "probe_verbs.h"
 #include "text/tokenizer.h"
 
 namespace evolora::probe {

@@ -10,6 +10,7 @@ from mlx_lm.tokenizer_utils import TokenizerWrapper
 from transformers import AutoTokenizer
 
 import generated_text
+import make_tiny_tokenizer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDERS = {
@@ -184,3 +185,9 @@ def test_no_template_and_empty_conversation(folder, ask, tmp_path):
     request = {"messages": [{"role": "user", "content": "hi"}], "tools": None, "add_generation_prompt": False}
     compare_renderings(model, ask, [request], expect_text=False)
     compare_renderings(folder, ask, [{**request, "messages": []}], expect_text=False)
+
+
+def test_tiny_tokenizer_of_the_unit_tests_is_what_its_script_writes(tmp_path):
+    make_tiny_tokenizer.write(tmp_path)
+    for path in sorted(tmp_path.iterdir()):
+        assert path.read_bytes() == (make_tiny_tokenizer.DEFAULT_FOLDER / path.name).read_bytes(), path.name

@@ -33,8 +33,8 @@ struct AttentionForward {
   float* lse;
 };
 
-// dout (Nq, H, C) and the forward's tensors -> dq (Nq, H, C), dk, dv (Nkv, G, C), overwritten. dq may alias q's buffer only if implementations say so: it may not.
-// Training segments only (equal q and kv ranges, segments tile [0, N)).
+// dout (Nq, H, C) and the forward's tensors -> dq (Nq, H, C), dk, dv (Nkv, G, C), overwritten. dq may alias q's buffer only if implementations say
+// so: it may not. Training segments only (equal q and kv ranges, segments tile [0, N)).
 struct AttentionBackward {
   const float* q;
   const float* k;

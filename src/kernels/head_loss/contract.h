@@ -1,5 +1,6 @@
-// Slot `head_loss`: last norm, head and cross-entropy in one pass over the supervised rows only. The head is frozen, so d(hidden) is produced in the forward pass
-// (as in Liger-Kernel's fused linear cross entropy, https://github.com/linkedin/Liger-Kernel) and logits exist only chunk_rows at a time.
+// Slot `head_loss`: last norm, head and cross-entropy in one pass over the supervised rows only. The head is frozen, so d(hidden) is produced in the
+// forward pass (as in Liger-Kernel's fused linear cross entropy, https://github.com/linkedin/Liger-Kernel) and logits exist only chunk_rows at a
+// time.
 #pragma once
 
 #include <cstdint>
@@ -13,20 +14,20 @@ namespace evolora {
 // loss_sum = sum of ce (fp64 accumulation in row order). If d_hidden is not null: d_hidden (N, D) is overwritten with
 // loss_scale * d(sum ce)/d(hidden), zero in unsupervised rows. row_losses (M) may be null.
 struct HeadLoss {
-  const float* hidden;         // (N, D)
+  const float* hidden;  // (N, D)
   std::int64_t n;
   std::int64_t d;
-  const float* norm_weight;    // (D)
+  const float* norm_weight;  // (D)
   float eps;
-  WeightView head;             // (V, D)
-  const std::int32_t* rows;    // (M) ascending
-  const std::int32_t* targets; // (M) in [0, V)
+  WeightView head;              // (V, D)
+  const std::int32_t* rows;     // (M) ascending
+  const std::int32_t* targets;  // (M) in [0, V)
   std::int64_t m;
   float loss_scale;
-  std::int64_t chunk_rows;     // rows of logits alive at a time
-  float* d_hidden;             // (N, D) or null; must not alias hidden
-  float* row_losses;           // (M) or null
-  double* loss_sum;            // (1)
+  std::int64_t chunk_rows;  // rows of logits alive at a time
+  float* d_hidden;          // (N, D) or null; must not alias hidden
+  float* row_losses;        // (M) or null
+  double* loss_sum;         // (1)
 };
 
 // Logits of chosen rows (generation): hidden (N, D), rows (M) -> logits (M, V).

@@ -1,4 +1,5 @@
-// How the adapters of a group share scratch matrices: their ranks laid side by side, those without dropout first so that they can share one product over x.
+// How the adapters of a group share scratch matrices: their ranks laid side by side, those without dropout first so that they can share one product
+// over x.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,5 @@
-// Slot `lora_linear`: a group of linears that share an input (q|k|v, gate|up, or one alone), frozen base weights quantized or dense, optional bias, optional LoRA:
+// Slot `lora_linear`: a group of linears that share an input (q|k|v, gate|up, or one alone), frozen base weights quantized or dense, optional bias,
+// optional LoRA:
 //   y = x W^T + bias + scale * (drop(x) A) B        x (N, K), W (O, K), A (K, r), B (r, O)
 // Base weights are decoded block by block into the workspace, never as a whole. All sums in fp32.
 #pragma once
@@ -19,13 +20,13 @@ struct LoraProjection {
   const float* b = nullptr;     // (r, O)
   std::int64_t rank = 0;
   float scale = 0;
-  float dropout = 0;                // p; element (n, k) of x is kept iff dropout_keeps(dropout_key, n * K + k, p), then scaled by 1/(1-p)
+  float dropout = 0;  // p; element (n, k) of x is kept iff dropout_keeps(dropout_key, n * K + k, p), then scaled by 1/(1-p)
   std::uint64_t dropout_key = 0;
-  float* xa = nullptr;          // (N, r) = drop(x) A, without scale. Written by forward, read by backward
-  float* y = nullptr;           // (N, O) forward output
-  const float* dy = nullptr;    // (N, O) backward input
-  float* da = nullptr;          // (K, r) gradient, accumulated (+=)
-  float* db = nullptr;          // (r, O) gradient, accumulated (+=)
+  float* xa = nullptr;        // (N, r) = drop(x) A, without scale. Written by forward, read by backward
+  float* y = nullptr;         // (N, O) forward output
+  const float* dy = nullptr;  // (N, O) backward input
+  float* da = nullptr;        // (K, r) gradient, accumulated (+=)
+  float* db = nullptr;        // (r, O) gradient, accumulated (+=)
 };
 
 // Writes y and xa of every projection. No output may alias an input or another output.

@@ -1,5 +1,6 @@
-// lora_linear on the CPU as two rounds of products (gemm.h). Forward: x A of all adapters, then every y with its LoRA term on the hot tile of the base product.
-// Backward: dy B^T of all adapters, then dx, dA and dB together. Few rows (decoding token by token) go by dot products with the stored weight (few_rows.h).
+// lora_linear on the CPU as two rounds of products (gemm.h). Forward: x A of all adapters, then every y with its LoRA term on the hot tile of the
+// base product. Backward: dy B^T of all adapters, then dx, dA and dB together. Few rows (decoding token by token) go by dot products with the stored
+// weight (few_rows.h).
 #include <algorithm>
 
 #include "base/check.h"
@@ -22,10 +23,10 @@ struct Forward {
   AdapterLayout layout;
   std::int64_t k;
   Scratch scratch;
-  float* scaled_xa;                // (n, total_rank) scale * xa, the left factor of the LoRA terms
-  float* plain_a;                  // (K, plain_rank) the A of all adapters without dropout side by side; unused if there is only one
-  std::vector<float*> dropped_at;  // (r, K) A^T of each adapter with dropout
-  std::vector<float*> dropped_xat; // (r, n)
+  float* scaled_xa;                 // (n, total_rank) scale * xa, the left factor of the LoRA terms
+  float* plain_a;                   // (K, plain_rank) the A of all adapters without dropout side by side; unused if there is only one
+  std::vector<float*> dropped_at;   // (r, K) A^T of each adapter with dropout
+  std::vector<float*> dropped_xat;  // (r, n)
   std::vector<Product> first, second;
 };
 

@@ -1,9 +1,9 @@
 // From a matrix as it is stored to a panel of fp32 [depth][columns], one vector of columns at a time.
 //
-// Two directions. `columns`: panel columns are rows of the matrix; words of as many rows as a vector has lanes are transposed in registers, so that one vector
-// holds the same word of every row, and each field of it (4 or 8 bits, or half a word) becomes a vector of the panel. `rows`: panel rows are rows of
-// the matrix; consecutive elements become consecutive lanes.
-// A new width that divides 32 bits needs its kBits in decode_panel only; one that does not (3, 5, 6) needs its own pair of functions.
+// Two directions. `columns`: panel columns are rows of the matrix; words of as many rows as a vector has lanes are transposed in registers, so that
+// one vector holds the same word of every row, and each field of it (4 or 8 bits, or half a word) becomes a vector of the panel. `rows`: panel rows
+// are rows of the matrix; consecutive elements become consecutive lanes. A new width that divides 32 bits needs its kBits in decode_panel only; one
+// that does not (3, 5, 6) needs its own pair of functions.
 #include <cstdint>
 #include <cstring>
 
@@ -50,7 +50,7 @@ inline void decode_panel(const PanelSource& source, std::int64_t col0, int vecto
 
 // ---- elements of a dense type inside 32-bit words
 
-HWY_INLINE VF half_to_float(hn::Vec<hn::Rebind<std::uint16_t, DF>> bits) {
+HWY_INLINE VF half_to_float(hn::Vec<hn::Rebind<std::uint16_t, DF> > bits) {
   return hn::PromoteTo(DF(), hn::BitCast(hn::Rebind<hwy::float16_t, DF>(), bits));
 }
 
@@ -69,14 +69,14 @@ HWY_INLINE VF word_element(VU words, int half) {
   }
 }
 
-// kLanes consecutive elements.
+// kLanes consecutive elements, at any alignment.
 template <DType kType>
 HWY_INLINE VF load_elements(const std::uint8_t* p) {
   if constexpr (kType == DType::kF32) {
-    return hn::LoadU(DF(), reinterpret_cast<const float*>(p));
+    return hn::BitCast(DF(), hn::LoadU(hn::Repartition<std::uint8_t, DF>(), p));
   } else {
     const hn::Rebind<std::uint16_t, DF> d16;
-    const auto bits = hn::LoadU(d16, reinterpret_cast<const std::uint16_t*>(p));
+    const auto bits = hn::BitCast(d16, hn::LoadU(hn::Repartition<std::uint8_t, decltype(d16)>(), p));
     if constexpr (kType == DType::kF16) return half_to_float(bits);
     return hn::BitCast(DF(), hn::ShiftLeft<16>(hn::PromoteTo(DU(), bits)));
   }
@@ -135,7 +135,8 @@ HWY_INLINE VU load_last_word(const std::uint8_t* const* rows, std::int64_t offse
   return hn::Load(DU(), words);
 }
 
-// The first bytes of kLanes rows of a matrix from row `first` on; rows past the end repeat the last one (their columns are computed and never stored).
+// The first bytes of kLanes rows of a matrix from row `first` on; rows past the end repeat the last one (their columns are computed and never
+// stored).
 struct RowPointers {
   const std::uint8_t* at[kLanes];
   RowPointers(const std::byte* data, std::int64_t row_bytes, std::int64_t first, std::int64_t count) {
@@ -349,7 +350,8 @@ void decode_typed(const PanelSource& source, std::int64_t col0, int vectors, std
   CHECK(w.bits == 0 || w.bits == 4 || w.bits == 8);
   if (!source.columns_are_rows) {
     if (w.bits == 0) return decode_dense_rows<kType>(w, col0, vectors, k0, k1, panel);
-    return w.bits == 4 ? decode_affine_rows<4, kType>(w, col0, vectors, k0, k1, panel) : decode_affine_rows<8, kType>(w, col0, vectors, k0, k1, panel);
+    return w.bits == 4 ? decode_affine_rows<4, kType>(w, col0, vectors, k0, k1, panel)
+                       : decode_affine_rows<8, kType>(w, col0, vectors, k0, k1, panel);
   }
   for (int v = 0; v < vectors; ++v) {
     const std::int64_t col = col0 + v * kLanes;
@@ -364,8 +366,8 @@ void decode_typed(const PanelSource& source, std::int64_t col0, int vectors, std
   }
 }
 
-// Steps [k0, k1) of the source for the columns from col0 on, as panel [k1 - k0][vectors * kLanes]. Columns past the matrix get finite rubbish or zero.
-// Quantized: k0 and k1 are multiples of the group size if columns_are_rows.
+// Steps [k0, k1) of the source for the columns from col0 on, as panel [k1 - k0][vectors * kLanes]. Columns past the matrix get finite rubbish or
+// zero. Quantized: k0 and k1 are multiples of the group size if columns_are_rows.
 inline void decode_panel(const PanelSource& source, std::int64_t col0, int vectors, std::int64_t k0, std::int64_t k1, float* panel) {
   if (source.dropout > 0) {
     if (!source.columns_are_rows) return decode_dropout_rows(source, col0, vectors, k0, k1, panel);

@@ -1,8 +1,8 @@
 // Dot products of rows of a stored weight with a few rows of x, decoded in registers and never stored.
 //
-// Affine weights: a vector of packed words holds fields t = 0, 1, ... of each word; x is laid out in the same order once per call (packed), so that no lane ever
-// moves. sum(w x) over a group is scale * sum(q x) + bias * sum(x), the second sum also packed.
-// The last vector of a row ends with the row and overlaps the one before; packed x is zero in the lanes already seen, so there is no tail.
+// Affine weights: a vector of packed words holds fields t = 0, 1, ... of each word; x is laid out in the same order once per call (packed), so that
+// no lane ever moves. sum(w x) over a group is scale * sum(q x) + bias * sum(x), the second sum also packed. The last vector of a row ends with the
+// row and overlaps the one before; packed x is zero in the lanes already seen, so there is no tail.
 #include <cstdint>
 #include <cstring>
 
@@ -26,12 +26,14 @@ inline constexpr int kRowsAtOnce = 4;
 
 // The unit of a row: a packed word, or a dense element.
 struct RowLayout {
-  std::int64_t units;      // per row
-  std::int64_t fields;     // per unit
-  std::int64_t vectors;    // per row
+  std::int64_t units;          // per row
+  std::int64_t fields;         // per unit
+  std::int64_t vectors;        // per row
   std::int64_t vector_floats;  // of packed x per vector of units: the fields and, for affine weights, their sum
   explicit RowLayout(const WeightView& w)
-      : units(w.bits == 0 ? w.in : w.in * w.bits / 32), fields(w.bits == 0 ? 1 : 32 / w.bits), vectors((units + kLanes - 1) / kLanes),
+      : units(w.bits == 0 ? w.in : w.in * w.bits / 32),
+        fields(w.bits == 0 ? 1 : 32 / w.bits),
+        vectors((units + kLanes - 1) / kLanes),
         vector_floats((w.bits == 0 ? 1 : fields + 1) * kLanes) {}
   std::int64_t first_unit(std::int64_t v) const { return HWY_MAX(HWY_MIN(v * kLanes, units - kLanes), 0); }
 };
@@ -80,7 +82,8 @@ void dot_rows_for(const DotArgs& args) {
     for (int i = 0; i < kN; ++i) {
       double sum = 0;
       for (std::int64_t k = 0; k < w.in; ++k) {
-        sum += weight_value(w, row, k) * static_cast<double>(args.packed[i * packed_row + k / layout.fields * layout.vector_floats + k % layout.fields]);
+        sum +=
+            weight_value(w, row, k) * static_cast<double>(args.packed[i * packed_row + k / layout.fields * layout.vector_floats + k % layout.fields]);
       }
       float& y = args.y[i * args.ldy + row];
       y = args.accumulate ? y + static_cast<float>(sum) : static_cast<float>(sum);
@@ -121,7 +124,7 @@ struct GroupLoader {
     if (count == 1) return broadcast_element<kType>(p);
     if constexpr (kType == DType::kF32) {
       if (count == 2) return spread<std::uint64_t>(p);
-      return hn::TableLookupLanes(hn::LoadDup128(DF(), reinterpret_cast<const float*>(p)), hn::SetTableIndices(DF(), group_of));
+      return hn::TableLookupLanes(hn::BitCast(DF(), hn::LoadDup128(hn::Repartition<std::uint8_t, DF>(), p)), hn::SetTableIndices(DF(), group_of));
     } else {
       return count == 2 ? spread<std::uint32_t>(p) : spread<std::uint64_t>(p);
     }
@@ -264,14 +267,16 @@ void dot_rows_for(const DotArgs& args) {
 
 #endif  // HWY_TARGET != HWY_SCALAR
 
-inline void dot_rows(const DotArgs& args, std::int64_t n) {
-  switch (n) {
-    case 1: return dot_rows_for<1>(args);
-    case 2: return dot_rows_for<2>(args);
-    case 3: return dot_rows_for<3>(args);
-    case 4: return dot_rows_for<4>(args);
-    default: CHECK(false);
-  }
+// Any number of rows of x, fours first.
+inline void dot_rows(DotArgs args, std::int64_t n) {
+  const auto skip = [&](std::int64_t rows) {
+    args.packed += rows * packed_floats(*args.weight);
+    args.y += rows * args.ldy;
+    n -= rows;
+  };
+  for (; n >= 4; skip(4)) dot_rows_for<4>(args);
+  for (; n >= 2; skip(2)) dot_rows_for<2>(args);
+  for (; n >= 1; skip(1)) dot_rows_for<1>(args);
 }
 
 }  // namespace evolora::gemm::HWY_NAMESPACE

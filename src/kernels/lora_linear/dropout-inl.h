@@ -26,7 +26,8 @@ HWY_INLINE RandomWords philox_words(std::uint64_t first_counter, std::uint64_t k
   const hn::ScalableTag<std::uint64_t> d64;
   const DU d32;
   constexpr std::size_t kCounters = kLanes / 2;
-  // Even lanes take the first half of the counters, odd lanes the second, so that interleaving 64-bit halves within 16-byte blocks restores the order.
+  // Even lanes take the first half of the counters, odd lanes the second, so that interleaving 64-bit halves within 16-byte blocks restores the
+  // order.
   HWY_ALIGN std::uint64_t counters[kCounters];
   for (std::size_t i = 0; i < kCounters; ++i) counters[i] = first_counter + i / 2 + (i % 2) * (kCounters / 2);
   auto c0 = hn::Load(d64, counters);

@@ -157,7 +157,8 @@ void few_rows_forward(const LoraLinearForward& args, KernelContext& context) {
     for (std::int64_t row = 0; row < args.n; ++row) HWY_DYNAMIC_DISPATCH(adapter_row)(p, args.x, row, pass.dropped);
   }
   std::vector<Stretch> stretches;
-  for (std::size_t i = 0; i < args.projections.size(); ++i) cut_outputs(i, args.projections[i].weight.out, outputs, context.threads.count(), stretches);
+  for (std::size_t i = 0; i < args.projections.size(); ++i)
+    cut_outputs(i, args.projections[i].weight.out, outputs, context.threads.count(), stretches);
   run_stretches(stretches, outputs * args.projections.front().weight.in, context.threads, [&](const Stretch& s) {
     const LoraProjection& p = args.projections[s.projection];
     HWY_DYNAMIC_DISPATCH(dots)(p.weight, pass.packed[s.projection], args.n, s.row0, s.row1, false, p.y);
@@ -172,8 +173,9 @@ void few_rows_linear(const WeightView& weight, const float* x, std::int64_t n, f
   HWY_DYNAMIC_DISPATCH(pack_rows)(weight, x, n, packed);
   std::vector<Stretch> stretches;
   cut_outputs(0, weight.out, weight.out, context.threads.count(), stretches);
-  run_stretches(stretches, weight.out * weight.in, context.threads,
-                [&](const Stretch& s) { HWY_DYNAMIC_DISPATCH(dots)(weight, packed, n, s.row0, s.row1, beta != 0, y); });
+  run_stretches(stretches, weight.out * weight.in, context.threads, [&](const Stretch& s) {
+    HWY_DYNAMIC_DISPATCH(dots)(weight, packed, n, s.row0, s.row1, beta != 0, y);
+  });
 }
 
 std::size_t few_rows_linear_workspace_bytes(const WeightView& weight, std::int64_t n) {

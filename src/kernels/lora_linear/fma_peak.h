@@ -3,8 +3,8 @@
 
 namespace evolora {
 
-// `threads` cores at once, each running independent multiply-adds on registers for about milliseconds ms, in the instruction set that the kernels use.
-// Other work on the machine lowers the rate per wall second, so measure it next to what is compared with it.
+// `threads` cores at once, each running independent multiply-adds on registers for about milliseconds ms, in the instruction set that the kernels
+// use. Other work on the machine lowers the rate per wall second, so measure it next to what is compared with it.
 struct FmaPeak {
   double gflops;          // per wall second
   double gflops_per_cpu;  // per second of processor time, times threads: what gflops would be on a machine of our own

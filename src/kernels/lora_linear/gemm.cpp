@@ -32,8 +32,8 @@ struct Start {
 };
 
 // Rows [row0, row1) of one strip, cut into tiles of nearly equal height: 8, 8, 7, 7 runs at full speed, 8, 8, 8, 6 or a last 1 does not.
-void compute_strip(const Product& product, const Strip& strip, std::span<const Rows> segments, std::int64_t block_row0, std::int64_t row0, std::int64_t row1,
-                   Start start) {
+void compute_strip(const Product& product, const Strip& strip, std::span<const Rows> segments, std::int64_t block_row0, std::int64_t row0,
+                   std::int64_t row1, Start start) {
   const std::int64_t rows = row1 - row0;
   const std::int64_t height = tile_rows(strip.vectors);
   const std::int64_t tiles = (rows + height - 1) / height;

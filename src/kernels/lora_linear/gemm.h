@@ -1,6 +1,6 @@
-// The one product behind every linear of the engine: c = beta c + bias + sum of terms a x panel, where a panel is decoded block by block from how it is stored.
-// The base weight, the LoRA factors, and for gradients the activations themselves are all terms, so forward, backward and the skinny products share one driver.
-// Blocking and tiles: Goto & van de Geijn 2008 (doi 10.1145/1356052.1356053), with the decoder as the packing step.
+// The one product behind every linear of the engine: c = beta c + bias + sum of terms a x panel, where a panel is decoded block by block from how it
+// is stored. The base weight, the LoRA factors, and for gradients the activations themselves are all terms, so forward, backward and the skinny
+// products share one driver. Blocking and tiles: Goto & van de Geijn 2008 (doi 10.1145/1356052.1356053), with the decoder as the packing step.
 #pragma once
 
 #include <cstddef>

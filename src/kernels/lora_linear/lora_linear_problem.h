@@ -33,7 +33,8 @@ inline std::vector<WeightKind> all_weight_kinds() {
   return kinds;
 }
 
-// Owns what a WeightView shows. Allocations are exact, so that a sanitizer sees any step outside.
+// Owns what a WeightView shows. Allocations end where the arrays end, so that a sanitizer sees any step outside, and the arrays begin at odd
+// addresses.
 class StoredWeight {
  public:
   StoredWeight(const WeightKind& kind, std::int64_t out, std::int64_t in, std::uint32_t seed) {
@@ -41,12 +42,12 @@ class StoredWeight {
     view_ = {.out = out, .in = in, .bits = kind.bits, .group_size = kind.group_size, .dtype = kind.dtype};
     const auto size = static_cast<std::int64_t>(dtype_size_bytes(kind.dtype));
     if (kind.bits == 0) {
-      data_.resize(static_cast<std::size_t>(out * in * size));
+      data_.resize(kShift + static_cast<std::size_t>(out * in * size));
       fill(data_, generator, 0.1f);
     } else {
-      data_.resize(static_cast<std::size_t>(out * in * kind.bits / 8));
+      data_.resize(kShift + static_cast<std::size_t>(out * in * kind.bits / 8));
       for (std::byte& byte : data_) byte = static_cast<std::byte>(generator());
-      scales_.resize(static_cast<std::size_t>(out * (in / kind.group_size) * size));
+      scales_.resize(kShift + static_cast<std::size_t>(out * (in / kind.group_size) * size));
       biases_.resize(scales_.size());
       fill(scales_, generator, 0.02f);
       fill(biases_, generator, 0.1f);
@@ -67,18 +68,21 @@ class StoredWeight {
   }
 
  private:
+  static constexpr std::size_t kShift = 1;
+  std::size_t count(const std::vector<std::byte>& array) const { return array.empty() ? 0 : (array.size() - kShift) / dtype_size_bytes(view_.dtype); }
   void show() {
-    view_.data = data_.data();
-    view_.scales = scales_.data();
-    view_.biases = biases_.data();
+    view_.data = data_.data() + kShift;
+    view_.scales = scales_.empty() ? nullptr : scales_.data() + kShift;
+    view_.biases = biases_.empty() ? nullptr : biases_.data() + kShift;
   }
   void fill(std::vector<std::byte>& array, std::mt19937& generator, float scale) const {
     std::normal_distribution<float> normal(0.0f, scale);
-    for (std::size_t i = 0; i < array.size() / dtype_size_bytes(view_.dtype); ++i) store_float(view_.dtype, array.data(), i, normal(generator));
+    for (std::size_t i = 0; i < count(array); ++i) store_float(view_.dtype, array.data() + kShift, i, normal(generator));
   }
   void take_absolute(std::vector<std::byte>& array) const {
-    for (std::size_t i = 0; i < array.size() / dtype_size_bytes(view_.dtype); ++i) {
-      store_float(view_.dtype, array.data(), i, std::abs(load_float(view_.dtype, array.data(), i)));
+    for (std::size_t i = 0; i < count(array); ++i) {
+      std::byte* at = array.data() + kShift;
+      store_float(view_.dtype, at, i, std::abs(load_float(view_.dtype, at, i)));
     }
   }
   WeightView view_;

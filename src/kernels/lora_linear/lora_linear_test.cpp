@@ -1,4 +1,5 @@
-// lora_linear and the plain linear against the fp64 reference: every weight kind, odd shapes, every SIMD target of this machine, one to three threads.
+// lora_linear and the plain linear against the fp64 reference: every weight kind, odd shapes, every SIMD target of this machine, one to three
+// threads.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -200,8 +201,10 @@ TEST(LoraLinear, WorkspaceNeedsOnlyShapesAndGrowsWithRows) {
 
 // y = x W^T and dx = dy W with beta, as head_loss uses them.
 TEST(Linear, MatchesReferenceWithBothBetas) {
-  for (const WeightKind& kind : {WeightKind{4, 64, DType::kF16}, WeightKind{8, 128, DType::kBF16}, WeightKind{0, 0, DType::kBF16}, WeightKind{0, 0, DType::kF16}}) {
-    for (const auto& [n, out, in] : {std::tuple<std::int64_t, std::int64_t, std::int64_t>{1, 1009, 256}, {3, 70, 128}, {64, 1500, 256}, {77, 33, 1280}}) {
+  for (const WeightKind& kind :
+       {WeightKind{4, 64, DType::kF16}, WeightKind{8, 128, DType::kBF16}, WeightKind{0, 0, DType::kBF16}, WeightKind{0, 0, DType::kF16}}) {
+    for (const auto& [n, out, in] :
+         {std::tuple<std::int64_t, std::int64_t, std::int64_t>{1, 1009, 256}, {3, 70, 128}, {64, 1500, 256}, {77, 33, 1280}}) {
       SCOPED_TRACE(kind.name() + ", n " + std::to_string(n) + ", out " + std::to_string(out) + ", in " + std::to_string(in));
       const Problem problem({kind, n, in, {{out, 0}}});
       const Expected expected(problem);
@@ -220,7 +223,8 @@ TEST(Linear, MatchesReferenceWithBothBetas) {
           std::vector<double> y_expected(y.size()), y_bound(y.size()), dx_expected(dx.size()), dx_bound(dx.size());
           for (std::size_t i = 0; i < y.size(); ++i) {
             y_expected[i] = static_cast<double>(expected.values.projections[0].y[i]) + static_cast<double>(beta * y0[i]);
-            y_bound[i] = expected.forward * (static_cast<double>(expected.magnitudes.projections[0].y[i]) + static_cast<double>(beta * std::abs(y0[i])));
+            y_bound[i] =
+                expected.forward * (static_cast<double>(expected.magnitudes.projections[0].y[i]) + static_cast<double>(beta * std::abs(y0[i])));
           }
           for (std::size_t i = 0; i < dx.size(); ++i) {
             dx_expected[i] = static_cast<double>(expected.values.dx[i]) + static_cast<double>(beta * dx0[i]);
@@ -238,8 +242,14 @@ TEST(WeightValue, DecodesByHand) {
   // Word 0x76543210 holds 0, 1, ... 7 (little end first); the second group has another scale.
   std::vector<std::uint32_t> words(8, 0x76543210u);
   const float scales[] = {0.5f, 2.0f}, biases[] = {-1.0f, 3.0f};
-  const WeightView w{.out = 1, .in = 64, .bits = 4, .group_size = 32, .dtype = DType::kF32, .data = reinterpret_cast<const std::byte*>(words.data()),
-                     .scales = reinterpret_cast<const std::byte*>(scales), .biases = reinterpret_cast<const std::byte*>(biases)};
+  const WeightView w{.out = 1,
+                     .in = 64,
+                     .bits = 4,
+                     .group_size = 32,
+                     .dtype = DType::kF32,
+                     .data = reinterpret_cast<const std::byte*>(words.data()),
+                     .scales = reinterpret_cast<const std::byte*>(scales),
+                     .biases = reinterpret_cast<const std::byte*>(biases)};
   EXPECT_EQ(weight_value(w, 0, 0), -1.0);
   EXPECT_EQ(weight_value(w, 0, 7), 2.5);
   EXPECT_EQ(weight_value(w, 0, 9), -0.5);
@@ -255,8 +265,8 @@ TEST(Plan, BlocksCoverEveryProductOnceAndFitTheirPanel) {
         for (const std::int64_t depth : depths) p.terms.push_back({nullptr, 0, depth, gemm::dense_source(nullptr, cols, depth, true)});
         return p;
       };
-      const std::vector<Product> products = {product(1024, 896, {896, 8}), product(64, 128, {896, 8}), product(24, 4864, {2048}), product(5, 1, {1}),
-                                             product(300, 24, {4864}),    product(64, 151936, {896})};
+      const std::vector<Product> products = {product(1024, 896, {896, 8}), product(64, 128, {896, 8}), product(24, 4864, {2048}),
+                                             product(5, 1, {1}),           product(300, 24, {4864}),   product(64, 151936, {896})};
       const auto blocks = gemm::plan_products(products, lanes, threads);
       const std::size_t panel = gemm::panel_bytes(products, lanes);
       std::vector<std::int64_t> covered(products.size(), 0);

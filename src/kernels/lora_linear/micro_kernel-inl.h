@@ -48,9 +48,9 @@ struct Rows {
 struct TileArgs {
   const Rows* segments;
   std::size_t segment_count;
-  std::int64_t row;     // of the tile, within the block
-  const float* panel;   // (sum of depths, kVectors * lanes), vector-aligned
-  const float* init;    // what the sums start from: row i at init + i * init_stride
+  std::int64_t row;    // of the tile, within the block
+  const float* panel;  // (sum of depths, kVectors * lanes), vector-aligned
+  const float* init;   // what the sums start from: row i at init + i * init_stride
   std::int64_t init_stride;
   float* c;
   std::int64_t ldc;

@@ -156,7 +156,8 @@ std::vector<Block> plan_products(std::span<const Product> products, std::int64_t
   std::vector<Shape> shapes;
   for (const Product& product : products) {
     const std::int64_t vector_bytes = deepest(product) * lanes * static_cast<std::int64_t>(sizeof(float));
-    shapes.push_back({product.rows, divide_up(product.cols, lanes), total_depth(product), std::clamp(panel_limit_bytes() / vector_bytes, kTile, kWidest)});
+    shapes.push_back(
+        {product.rows, divide_up(product.cols, lanes), total_depth(product), std::clamp(panel_limit_bytes() / vector_bytes, kTile, kWidest)});
   }
   std::vector<Block> blocks;
   if (products.empty()) return blocks;
@@ -167,7 +168,7 @@ std::vector<Block> plan_products(std::span<const Product> products, std::int64_t
       const std::int64_t v1 = shapes[p].vectors * (c + 1) / cuts[p].col_parts;
       for (std::int64_t r = 0; r < cuts[p].row_parts; ++r) {
         blocks.push_back({p, products[p].rows * r / cuts[p].row_parts, products[p].rows * (r + 1) / cuts[p].row_parts, v0 * lanes,
-                               std::min(v1 * lanes, products[p].cols)});
+                          std::min(v1 * lanes, products[p].cols)});
       }
     }
   }

@@ -19,7 +19,8 @@ inline double weight_value(const WeightView& weight, std::int64_t row, std::int6
   std::memcpy(&word, weight.data + (row * (weight.in / per_word) + column / per_word) * 4, sizeof(word));
   const std::uint32_t q = (word >> (column % per_word * weight.bits)) & ((1u << weight.bits) - 1);
   const auto group = static_cast<std::size_t>(row * (weight.in / weight.group_size) + column / weight.group_size);
-  return static_cast<double>(load_float(weight.dtype, weight.scales, group)) * q + static_cast<double>(load_float(weight.dtype, weight.biases, group));
+  return static_cast<double>(load_float(weight.dtype, weight.scales, group)) * q +
+         static_cast<double>(load_float(weight.dtype, weight.biases, group));
 }
 
 }  // namespace evolora
