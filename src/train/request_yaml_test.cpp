@@ -2,6 +2,7 @@
 #include "train/request_yaml.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <limits>
 
@@ -12,11 +13,10 @@ using Json = nlohmann::ordered_json;
 
 class RequestYaml : public testing::Test {
  protected:
+  void TearDown() override { EXPECT_TRUE(real_file_system().remove(path_).ok()); }
   fs::path write(const std::string& text) {
-    const auto* info = testing::UnitTest::GetInstance()->current_test_info();
-    const fs::path path = fs::path(testing::TempDir()) / (std::string("request_yaml_") + info->name() + ".yaml");
-    EXPECT_TRUE(write_file_atomically(real_file_system(), path, text).ok());
-    return path;
+    EXPECT_TRUE(write_file_atomically(real_file_system(), path_, text).ok());
+    return path_;
   }
   Result<std::vector<Setting>> read(const std::string& text) { return read_request_yaml(real_file_system(), write(text)); }
   Error error_of(const std::string& text) {
@@ -24,6 +24,8 @@ class RequestYaml : public testing::Test {
     EXPECT_FALSE(settings.ok()) << text;
     return settings.ok() ? Error{} : settings.error();
   }
+
+  const fs::path path_ = fs::path(testing::TempDir()) / ("request_yaml_" + std::to_string(getpid()) + ".yaml");
 };
 
 TEST(PlainScalar, ResolvesLikePyYaml) {

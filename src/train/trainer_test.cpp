@@ -5,8 +5,10 @@
 #include <cerrno>
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cmath>
+#include <set>
 #include <sstream>
 
 #include <nlohmann/json.hpp>
@@ -44,7 +46,7 @@ class TrainerTest : public testing::Test {
  protected:
   void SetUp() override {
     const auto* info = testing::UnitTest::GetInstance()->current_test_info();
-    folder_ = fs::path(testing::TempDir()) / (std::string("trainer_test_") + info->name());
+    folder_ = fs::path(testing::TempDir()) / ("trainer_test_" + std::to_string(getpid()) + "_" + info->name());
     ASSERT_TRUE(files_.remove(folder_).ok());
     write("data/train.jsonl", completions(9));
     write("data/valid.jsonl", completions(4));
@@ -336,6 +338,46 @@ TEST_F(TrainerTest, NonFiniteLossStopsAndKeepsTheLastGoodAdapter) {
   EXPECT_NE(error.message.find("finite"), std::string::npos) << error.message;
   for (const double value : adapter_values("adapter")) ASSERT_TRUE(std::isfinite(value));
   EXPECT_EQ(Json::parse(read(folder_ / "adapter" / "run.json"))["status"], Json("failed"));
+}
+
+TEST_F(TrainerTest, AdapterThatOverflowsIsNotSaved) {
+  TrainRequest train = request();
+  train.learning_rate = 3e38;  // the first update leaves the range of fp32
+  train.optimizer_config = Json::parse(R"({"adam": {"bias_correction": true}})");
+  train.save_every = 1;
+  const Error error = run_error(train);
+  EXPECT_NE(error.message.find("was not saved"), std::string::npos) << error.message;
+  EXPECT_FALSE(files_.exists(folder_ / "adapter" / "adapters.safetensors"));
+}
+
+TEST_F(TrainerTest, ScheduleAdvancesWithUpdatesAndStartsAtItsFirstValue) {
+  TrainRequest train = request();
+  train.lr_schedule = Json::parse(R"({"name": "linear_schedule", "arguments": [1e-3, 0.0, 4]})");
+  train.grad_accumulation_steps = 2;
+  train.iters = 4;
+  train.steps_per_report = 1;
+  run_ok(train);
+  std::vector<float> rates;
+  for (const TrainReport& report : recorder_.reports) rates.push_back(static_cast<float>(report.learning_rate));
+  EXPECT_EQ(rates, (std::vector<float>{1e-3F, 1e-3F, 1e-3F, 1e-3F - 2.5e-4F}));
+}
+
+TEST_F(TrainerTest, EveryStepHasItsOwnDropoutMasks) {
+  write("data/train.jsonl", completions(1));
+  TrainRequest train = request("trained");
+  train.batch_size = 1;
+  run_ok(train);  // lora_b is no longer zero
+  train.resume_adapter_file = (folder_ / "trained" / "adapters.safetensors").string();
+  train.learning_rate = 0;
+  train.steps_per_report = 1;
+  const auto losses_with = [&](double dropout) {
+    train.dropout = dropout;
+    std::set<double> losses;
+    for (const LossPoint& point : run_ok(train).train_losses) losses.insert(point.loss);
+    return losses;
+  };
+  EXPECT_EQ(losses_with(0).size(), 1U);
+  EXPECT_EQ(losses_with(0.5).size(), 6U);
 }
 
 TEST_F(TrainerTest, CompatBatchWithoutSupervisionSaysWhatMlxLmWouldDo) {

@@ -7,8 +7,6 @@
 namespace evolora {
 namespace {
 
-using testing::TempDir;
-
 class CliErrors : public CliTest {
  protected:
   void expect_error(const ProcessResult& result, const std::vector<std::string>& words) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <string>
 #include <vector>
@@ -19,7 +20,7 @@ class CliTest : public testing::Test {
 
   void SetUp() override {
     const auto* info = testing::UnitTest::GetInstance()->current_test_info();
-    folder_ = fs::path(testing::TempDir()) / (std::string("evolora_") + info->test_suite_name() + "_" + info->name());
+    folder_ = fs::path(testing::TempDir()) / ("evolora_" + std::to_string(getpid()) + "_" + info->test_suite_name() + "_" + info->name());
     ASSERT_TRUE(files_.remove(folder_).ok());
     const fs::path golden = fs::path(EVOLORA_SOURCE_DIR) / "tests" / "data" / "tiny_llama_golden" / "model";
     const auto names = files_.list(golden);

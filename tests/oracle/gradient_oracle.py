@@ -278,7 +278,7 @@ def test_finite_differences_of_the_float64_loss(name, models, probe, observe):
 
 
 class WithoutSoftmaxTerm(NumpyModel):
-    def _softmax_backward(self, dp, p):
+    def _softmax_backward(self, dp, p, r):
         return p * dp
 
 

@@ -24,13 +24,18 @@ class Rounding:
     def matmul(self, a, b):
         return a @ b
 
+    def sum(self, terms):
+        """Over the last axis, which stays with length 1."""
+        return terms.sum(axis=-1, keepdims=True)
+
 
 class MonteCarloRounding(Rounding):
     """Random errors as a float32 implementation makes them (Monte Carlo arithmetic, Parker 1997).
 
-    An elementwise result is off by a relative u. A sum of K products that are added one after the other is off by the roundings of its partial sums: those
-    have a root mean square of sqrt(K/2) terms, each rounding is uniform in +-u (variance u^2/3), so the error has standard deviation
-    u * sqrt(K/6) * sqrt(sum (a_k b_k)^2): the model of Higham & Mary (2019, doi 10.1137/18M1226312) for one accumulator. Blocked sums err less.
+    An elementwise result is off by a relative u. A sum S of K terms, added one after the other, is off by the roundings of its partial sums, each uniform
+    within u of it (variance u^2/3 of its square). The partial sums go to S evenly, plus a random walk that ends there (a bridge): their squares add up to
+    K/3 S^2 + K/6 Q, Q the sum of the squared terms. So the error has the variance u^2 K (S^2/9 + Q/18): the first part is that of terms of one sign, both
+    together that of random signs (Higham & Mary 2019, doi 10.1137/18M1226312). Blocked sums err less.
     """
 
     def __init__(self, seed):
@@ -39,10 +44,15 @@ class MonteCarloRounding(Rounding):
     def of(self, value):
         return value * (1.0 + UNIT_ROUNDOFF * self.random.standard_normal(np.shape(value)))
 
+    def _inexact(self, total, squares, count):
+        deviation = UNIT_ROUNDOFF * np.sqrt(count * (total * total / 9.0 + squares / 18.0))
+        return total + deviation * self.random.standard_normal(total.shape)
+
     def matmul(self, a, b):
-        exact = a @ b
-        deviation = UNIT_ROUNDOFF * np.sqrt(a.shape[-1] / 6.0) * np.sqrt((a * a) @ (b * b))
-        return exact + deviation * self.random.standard_normal(exact.shape)
+        return self._inexact(a @ b, (a * a) @ (b * b), a.shape[-1])
+
+    def sum(self, terms):
+        return self._inexact(super().sum(terms), super().sum(terms * terms), terms.shape[-1])
 
 
 @dataclass
@@ -179,12 +189,12 @@ class NumpyModel:
         return dx
 
     def _norm(self, name, x, r):
-        inverse = 1.0 / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + self.eps)
+        inverse = 1.0 / np.sqrt(r.sum(x * x) / x.shape[-1] + self.eps)
         return r.of(x * inverse * self.tensors[f"{name}.weight"]), r.of(inverse)
 
     def _norm_backward(self, name, dy, x, inverse, r):
         g = dy * self.tensors[f"{name}.weight"]
-        return r.of(inverse * g - x * inverse**3 * np.mean(g * x, axis=-1, keepdims=True))
+        return r.of(inverse * g - x * inverse**3 * r.sum(g * x) / x.shape[-1])
 
     def _rotate(self, x, positions, direction):
         # Angles are float32 products in MLX and in the engine; cos and sin of them are exact here.
@@ -205,13 +215,13 @@ class NumpyModel:
             scores = r.of(r.matmul(qs, ks.transpose(0, 2, 1)) * self.head_dim**-0.5)
             scores = np.where(np.tri(end - begin, dtype=bool), scores, -np.inf)
             p = np.exp(scores - scores.max(axis=-1, keepdims=True))
-            p = r.of(p / p.sum(axis=-1, keepdims=True))
+            p = r.of(p / r.sum(p))
             out[begin:end] = r.matmul(p, vs).transpose(1, 0, 2)
             saved.append((qs, ks, vs, p))
         return out.reshape(n, -1), saved
 
-    def _softmax_backward(self, dp, p):
-        return p * (dp - np.sum(p * dp, axis=-1, keepdims=True))
+    def _softmax_backward(self, dp, p, r):
+        return p * (dp - r.sum(p * dp))
 
     def _attention_backward(self, d_out, saved, segments, r):
         n, group = d_out.shape[0], self.heads // self.kv_heads
@@ -221,7 +231,7 @@ class NumpyModel:
         for (begin, end), (qs, ks, vs, p) in zip(segments, saved):
             do = d_out[begin:end].transpose(1, 0, 2)
             dp = r.matmul(do, vs.transpose(0, 2, 1))
-            ds = r.of(self._softmax_backward(dp, p) * self.head_dim**-0.5)
+            ds = r.of(self._softmax_backward(dp, p, r) * self.head_dim**-0.5)
             dq[begin:end] = r.matmul(ds, ks).transpose(1, 0, 2)
             for target, part in ((dk, r.matmul(ds.transpose(0, 2, 1), qs)), (dv, r.matmul(p.transpose(0, 2, 1), do))):
                 target[begin:end] = part.reshape(self.kv_heads, group, end - begin, self.head_dim).sum(axis=1).transpose(1, 0, 2)
@@ -264,7 +274,7 @@ class NumpyModel:
         logits = r.matmul(x, self.head.T)
         shifted = logits - logits.max(axis=-1, keepdims=True)
         p = np.exp(shifted)
-        total = p.sum(axis=-1, keepdims=True)
+        total = r.sum(p)
         pick = (np.arange(len(rows)), targets)
         ce = r.of(np.log(total[:, 0]) - shifted[pick])
         d_logits = r.of(p / total)

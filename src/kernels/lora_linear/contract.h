@@ -55,6 +55,7 @@ namespace cpu {
 void lora_linear_forward(const LoraLinearForward& args, KernelContext& context);
 void lora_linear_backward(const LoraLinearBackward& args, KernelContext& context);
 // Exact scratch need; looks only at shapes, weight formats and ranks, never at data pointers' targets.
+// Never shrinks as n grows, so a workspace for the longest batch does for shorter ones.
 std::size_t lora_linear_forward_workspace_bytes(const LoraLinearForward& args, int threads);
 std::size_t lora_linear_backward_workspace_bytes(const LoraLinearBackward& args, int threads);
 }  // namespace cpu
