@@ -17,6 +17,7 @@ struct Command {
 Command add_train_command(CLI::App& program);
 Command add_generate_command(CLI::App& program);
 Command add_eval_command(CLI::App& program);
+Command add_plan_command(CLI::App& program);
 Command add_fetch_command(CLI::App& program);
 Command add_convert_command(CLI::App& program);
 

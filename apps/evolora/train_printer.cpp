@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "engine/recipe_json.h"
 #include "terminal.h"
 
 namespace evolora {
@@ -17,6 +18,18 @@ std::string describe(const DataSummary& data) {
       fmt::format("{} samples, {} tokens ({} learned)", human_count(data.samples), human_count(data.tokens), human_count(data.supervised_tokens));
   if (data.truncated > 0) text += fmt::format(", {} cut", data.truncated);
   if (data.dropped > 0) text += fmt::format(", {} left out", data.dropped);
+  return text;
+}
+
+// The decisions of a recipe that one may wonder about.
+std::string describe(const Recipe& recipe) {
+  std::string text = recipe.micro_batch_tokens > 0 ? fmt::format("passes of {} tokens", recipe.micro_batch_tokens) : "whole batches";
+  if (recipe.recompute == Recompute::kMlp) text += ", MLP recomputed";
+  if (recipe.recompute == Recompute::kBlock) text += ", blocks recomputed";
+  text += fmt::format(", {} activations kept", word(recipe.saved_activations));
+  if (recipe.prefix_cache != PrefixCache::kOff)
+    text += fmt::format(", prefix cache in {}", recipe.prefix_cache == PrefixCache::kFile ? "a file" : "memory");
+  if (recipe.release_weights) text += ", weights released";
   return text;
 }
 
@@ -86,7 +99,8 @@ void TrainPrinter::on_plan(const TrainPlan& plan) {
   }
   row("Memory", fmt::format("weights {} + arena {} + adapter and optimizer {}; expected peak {}", human_bytes(plan.weights_bytes),
                             human_bytes(plan.arena_bytes), human_bytes(plan.adapter_bytes), human_bytes(plan.expected_peak_rss_bytes)));
-  row("Compute", fmt::format("{} thread{}, {} kernels", plan.threads, plan.threads == 1 ? "" : "s", plan.kernels));
+  const std::string time = plan.predicted_seconds > 0 ? fmt::format("; about {}", human_duration(plan.predicted_seconds)) : "";
+  row("Compute", fmt::format("{} thread{}, {} kernels, {}{}", plan.threads, plan.threads == 1 ? "" : "s", plan.kernels, describe(plan.recipe), time));
   fmt::print("\n");
   std::fflush(stdout);
 }

@@ -190,6 +190,14 @@ Status write_and_sync(FileSystem& files, const fs::path& path, const std::functi
 
 }  // namespace
 
+void release_mapped_pages(std::span<const std::byte> bytes) {
+  const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto begin = (reinterpret_cast<std::uintptr_t>(bytes.data()) + page - 1) / page * page;
+  const auto end = (reinterpret_cast<std::uintptr_t>(bytes.data()) + bytes.size()) / page * page;
+  // A private mapping that nobody has written to: its pages are the file's.
+  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
 FileSystem& real_file_system() {
   static RealFileSystem instance;
   return instance;

@@ -30,6 +30,10 @@ class MappedFile {
   std::span<const std::byte> bytes_;
 };
 
+// Drops the whole pages inside bytes, a part of a mapped file, from the process: the next access takes them from the page cache, or reads the file
+// again if the system needed the memory.
+void release_mapped_pages(std::span<const std::byte> bytes);
+
 // An open file being written from its beginning. Destroying it closes the file; nothing is promised about the data unless sync() succeeded.
 class WritableFile {
  public:

@@ -9,12 +9,13 @@ namespace evolora {
 
 // N input tokens in S segments (sequences that do not see each other), M supervised rows.
 struct Batch {
-  std::vector<std::int32_t> tokens;          // (N)
-  std::vector<std::int32_t> positions;       // (N) rotary position: 0.. within each segment
-  std::vector<std::int32_t> segment_starts;  // (S+1) first token of each segment, then N
-  std::vector<std::int32_t> loss_rows;       // (M) ascending: rows whose next token is learned
-  std::vector<std::int32_t> targets;         // (M) that next token
-  std::int64_t real_tokens = 0;              // tokens of the samples it came from, for tokens/s (no padding)
+  std::vector<std::int32_t> tokens;           // (N)
+  std::vector<std::int32_t> positions;        // (N) rotary position: 0.. within each segment
+  std::vector<std::int32_t> segment_starts;   // (S+1) first token of each segment, then N
+  std::vector<std::int32_t> loss_rows;        // (M) ascending: rows whose next token is learned
+  std::vector<std::int32_t> targets;          // (M) that next token
+  std::vector<std::int64_t> segment_samples;  // (S) the sample of each segment, Sample::id; may be empty
+  std::int64_t real_tokens = 0;               // tokens of the samples it came from, for tokens/s (no padding)
 
   std::int64_t token_count() const { return static_cast<std::int64_t>(tokens.size()); }
   std::int64_t segment_count() const { return static_cast<std::int64_t>(segment_starts.size()) - 1; }
@@ -28,6 +29,7 @@ struct PaddedBatch {
   std::vector<std::int32_t> ids;      // (rows, width), zero padded
   std::vector<std::int64_t> offsets;  // (rows)
   std::vector<std::int64_t> lengths;  // (rows), after truncation
+  std::vector<std::int64_t> samples;  // (rows) Sample::id
 };
 
 }  // namespace evolora

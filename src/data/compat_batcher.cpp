@@ -26,6 +26,7 @@ PaddedBatch pad(const std::vector<Sample>& samples, const std::vector<std::size_
     const std::size_t length = std::min(sample.tokens.size(), static_cast<std::size_t>(max_seq_length));
     std::copy_n(sample.tokens.begin(), length, out.ids.begin() + static_cast<std::ptrdiff_t>(row) * out.width);
     out.offsets.push_back(sample.offset);
+    out.samples.push_back(sample.id);
     out.lengths.push_back(static_cast<std::int64_t>(length));
   }
   return out;

@@ -38,6 +38,7 @@ Batch to_engine_batch(const PaddedBatch& padded) {
     if (first > last) continue;
     const std::int32_t start = batch.segment_starts.back();
     open_segment(batch, ids, static_cast<std::size_t>(last));
+    batch.segment_samples.push_back(r < padded.samples.size() ? padded.samples[r] : -1);
     for (std::int64_t step = first; step <= last; ++step) add_target(batch, start, step, ids[step]);
   }
   return batch;
@@ -53,6 +54,7 @@ Batch to_engine_batch(const std::vector<const Sample*>& samples) {
     if (last < 2) continue;
     const std::int32_t start = batch.segment_starts.back();
     open_segment(batch, sample->tokens.data(), last - 1);
+    batch.segment_samples.push_back(sample->id);
     for (std::size_t step = 1; step < last; ++step) {
       if (sample->supervised[step] != 0) add_target(batch, start, static_cast<std::int64_t>(step), sample->tokens[step]);
     }

@@ -18,6 +18,7 @@ struct Sample {
   std::vector<std::uint8_t> supervised;  // same length
   std::int64_t offset = 0;               // mlx-lm's prompt length (0 without mask_prompt): compat batches compute their mask from it
   std::size_t line = 0;
+  std::int64_t id = -1;            // names the sample wherever it comes again in a run; -1: nothing is remembered of it
   std::size_t top_level_keys = 0;  // of its record: mlx-lm's sort key (contract 1.2)
 };
 

@@ -15,6 +15,10 @@ Batch slice(const Batch& batch, std::size_t first_segment, std::size_t end_segme
   piece.tokens.assign(batch.tokens.begin() + begin, batch.tokens.begin() + end);
   piece.positions.assign(batch.positions.begin() + begin, batch.positions.begin() + end);
   for (std::size_t s = first_segment; s <= end_segment; ++s) piece.segment_starts.push_back(batch.segment_starts[s] - begin);
+  if (!batch.segment_samples.empty()) {
+    piece.segment_samples.assign(batch.segment_samples.begin() + static_cast<std::ptrdiff_t>(first_segment),
+                                 batch.segment_samples.begin() + static_cast<std::ptrdiff_t>(end_segment));
+  }
   const auto rows_begin = std::lower_bound(batch.loss_rows.begin(), batch.loss_rows.end(), begin);
   const auto rows_end = std::lower_bound(rows_begin, batch.loss_rows.end(), end);
   for (auto row = rows_begin; row != rows_end; ++row) {

@@ -16,6 +16,7 @@ struct Decoder::Impl {
   const ModelWeights& weights;
   const AdapterSet* adapters;
   Recipe recipe;
+  KernelTable kernels;
   Threads& threads;
   std::int64_t capacity;
   std::int64_t cached = 0;
@@ -51,7 +52,8 @@ struct Decoder::Impl {
       planning.past_tokens = 0;
       const ProgramInputs inputs{.weights = weights,
                                  .adapters = adapters,
-                                 .kernels = recipe.kernels == KernelSet::kReference ? reference_kernels() : cpu_kernels(),
+                                 .recipe = recipe,
+                                 .kernels = kernels,
                                  .threads = threads.count(),
                                  .batch = batch,
                                  .planning_bindings = planning,
@@ -66,7 +68,12 @@ struct Decoder::Impl {
 };
 
 Decoder::Decoder(const ModelWeights& weights, const AdapterSet* adapters, const Recipe& recipe, Threads& threads, std::int64_t capacity_tokens)
-    : impl_(new Impl{.weights = weights, .adapters = adapters, .recipe = recipe, .threads = threads, .capacity = capacity_tokens}) {
+    : impl_(new Impl{.weights = weights,
+                     .adapters = adapters,
+                     .recipe = recipe,
+                     .kernels = select_kernels(recipe.kernels),
+                     .threads = threads,
+                     .capacity = capacity_tokens}) {
   const ModelSpec& spec = weights.spec();
   const auto cache_size = static_cast<std::size_t>(spec.num_layers * capacity_tokens * spec.kv_width());
   impl_->keys.resize(cache_size);

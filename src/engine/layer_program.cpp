@@ -66,6 +66,10 @@ std::array<LoraProjection, kMaxGroup> bind_group(const std::vector<ProjectionPla
   return out;
 }
 
+void release_weights(std::span<const LoraProjection> projections) {
+  for (const LoraProjection& p : projections) release_weight(p.weight);
+}
+
 }  // namespace
 
 struct LayerProgram::Group {
@@ -113,29 +117,60 @@ void LayerProgram::norm_backward(std::int64_t layer, BufferId dy, BufferId x, co
                 });
 }
 
+ResidualStream LayerProgram::load_prefix() {
+  const BufferId h = builder_.floats("h", rows() * spec().hidden_size);
+  builder_.call(Slot::kStorage, Pass::kForward, -1, {h}, 0,
+                [h](const RunContext& run, KernelContext&) { run.bindings().prefix->load(*run.bindings().batch, run.f32(h)); });
+  return {.base = h};
+}
+
+void LayerProgram::store_prefix(BufferId hidden) {
+  builder_.call(Slot::kStorage, Pass::kForward, -1, {hidden}, 0,
+                [hidden](const RunContext& run, KernelContext&) { run.bindings().prefix->store(*run.bindings().batch, run.f32(hidden)); });
+}
+
 BufferId LayerProgram::materialize(ResidualStream stream) {
   if (stream.delta == kNoBuffer) return stream.base;
   const BufferId sum = builder_.floats("h", rows() * spec().hidden_size);
-  const BufferId unused = builder_.floats("norm_unused", rows() * spec().hidden_size);
-  // The sum is what is wanted; the normalised rows are computed again by the head for the supervised rows only.
-  norm(-1, stream.delta, stream.base, inputs_.weights.final_norm(), sum, unused);
+  // The sum is what is wanted; the normalised rows go over the delta, which nobody needs any more.
+  norm(-1, stream.delta, stream.base, inputs_.weights.final_norm(), sum, stream.delta);
   return sum;
 }
 
-BlockBuffers LayerProgram::forward(std::int64_t layer, ResidualStream stream) {
-  BlockBuffers block = forward_to_mlp(layer, stream);
-  const BufferId act = builder_.floats("act", rows() * spec().intermediate_size);
-  activate(layer, block, act);
-  block.down = builder_.floats("down", rows() * spec().hidden_size);
-  linear(layer, {{Projection::kDown}, {block.down}}, act, block);
-  return block;
+BufferId LayerProgram::keep(std::int64_t layer, BufferId x, std::int64_t width) {
+  if (!keeps_bf16()) return x;
+  const BufferId kept = builder_.halves("kept", rows() * width);
+  builder_.call(Slot::kStorage, Pass::kForward, layer, {x, kept}, 0,
+                [x, kept, count = rows() * width, kernel = inputs_.kernels.narrow](const RunContext& run, KernelContext& context) {
+                  kernel({.x = run.f32(x), .count = count, .out = run.bf16(kept)}, context);
+                });
+  return kept;
 }
 
-BlockBuffers LayerProgram::recompute(std::int64_t layer, const BlockBuffers& first) {
-  BlockBuffers block = forward_to_mlp(layer, {.base = first.h_in});
-  constexpr auto kDown = static_cast<std::size_t>(Projection::kDown);
-  block.xa[kDown] = first.xa[kDown];
-  return block;
+BufferId LayerProgram::take(std::int64_t layer, BufferId kept, std::int64_t width) {
+  if (!keeps_bf16()) return kept;
+  const BufferId x = builder_.floats("taken", rows() * width);
+  builder_.call(Slot::kStorage, Pass::kBackward, layer, {x, kept}, 0,
+                [x, kept, count = rows() * width, kernel = inputs_.kernels.widen](const RunContext& run, KernelContext& context) {
+                  kernel({.x = run.bf16(kept), .count = count, .out = run.f32(x)}, context);
+                });
+  return x;
+}
+
+LayerProgram::Forward LayerProgram::forward(std::int64_t layer, ResidualStream stream, bool save) {
+  Forward result;
+  BlockBuffers block = forward_to_mlp(layer, stream, save ? &result.saved : nullptr);
+  const BufferId act = builder_.floats("act", rows() * spec().intermediate_size);
+  activate(layer, block, act);
+  if (save && inputs_.recipe.recompute == Recompute::kNothing) {
+    result.saved.gate = keep(layer, block.gate, spec().intermediate_size);
+    result.saved.up = keep(layer, block.up, spec().intermediate_size);
+  }
+  const BufferId down = builder_.floats("down", rows() * spec().hidden_size);
+  linear(layer, {{Projection::kDown}, {down}}, act, block);
+  result.saved.xa = block.xa;
+  result.stream = {.base = block.h_mid, .delta = down};
+  return result;
 }
 
 void LayerProgram::activate(std::int64_t layer, const BlockBuffers& block, BufferId act) {
@@ -146,8 +181,9 @@ void LayerProgram::activate(std::int64_t layer, const BlockBuffers& block, Buffe
                 });
 }
 
-BlockBuffers LayerProgram::forward_to_mlp(std::int64_t layer, ResidualStream stream) {
+BlockBuffers LayerProgram::forward_to_mlp(std::int64_t layer, ResidualStream stream, BlockBuffers* saved) {
   const std::int64_t n = rows();
+  const bool save_block = saved != nullptr && inputs_.recipe.recompute != Recompute::kBlock;
   BlockBuffers block;
   const BufferId x1 = builder_.floats("x1", n * spec().hidden_size);
   const float* input_norm = inputs_.weights.layer(layer).input_norm;
@@ -166,16 +202,29 @@ BlockBuffers LayerProgram::forward_to_mlp(std::int64_t layer, ResidualStream str
   linear(layer, {{Projection::kQ, Projection::kK, Projection::kV}, {block.q, block.k, block.v}}, x1, block);
   rope(layer, Pass::kForward, block.q, block.k);
   attend(layer, block);
+  if (save_block) {
+    saved->q = block.q;
+    saved->k = block.k;
+    saved->v = keep(layer, block.v, spec().kv_width());
+    saved->lse = block.lse;
+  }
 
   const BufferId o = builder_.floats("o", n * spec().hidden_size);
   linear(layer, {{Projection::kO}, {o}}, block.attention, block);
+  if (save_block) saved->attention = keep(layer, block.attention, spec().query_width());
   block.h_mid = builder_.floats("h_mid", n * spec().hidden_size);
   const BufferId x2 = builder_.floats("x2", n * spec().hidden_size);
   norm(layer, o, block.h_in, inputs_.weights.layer(layer).post_attention_norm, block.h_mid, x2);
-  block.gate = builder_.floats("gate", n * spec().intermediate_size);
-  block.up = builder_.floats("up", n * spec().intermediate_size);
-  linear(layer, {{Projection::kGate, Projection::kUp}, {block.gate, block.up}}, x2, block);
+  if (saved != nullptr) saved->h_in = keep(layer, block.h_in, spec().hidden_size);
+  if (save_block) saved->h_mid = keep(layer, block.h_mid, spec().hidden_size);
+  gate_and_up(layer, x2, block);
   return block;
+}
+
+void LayerProgram::gate_and_up(std::int64_t layer, BufferId x2, BlockBuffers& block) {
+  block.gate = builder_.floats("gate", rows() * spec().intermediate_size);
+  block.up = builder_.floats("up", rows() * spec().intermediate_size);
+  linear(layer, {{Projection::kGate, Projection::kUp}, {block.gate, block.up}}, x2, block);
 }
 
 void LayerProgram::linear(std::int64_t layer, const Group& group, BufferId x, BlockBuffers& block) {
@@ -206,9 +255,12 @@ void LayerProgram::linear(std::int64_t layer, const Group& group, BufferId x, Bl
   const std::size_t workspace =
       inputs_.kernels.lora_linear_forward_workspace_bytes(arguments(RunContext::planning(inputs_.planning_bindings), bound), inputs_.threads);
   builder_.call(Slot::kLoraLinear, Pass::kForward, layer, touched, workspace,
-                [arguments, kernel = inputs_.kernels.lora_linear_forward](const RunContext& run, KernelContext& context) {
+                [arguments, release = inputs_.recipe.release_weights, kernel = inputs_.kernels.lora_linear_forward](const RunContext& run,
+                                                                                                                    KernelContext& context) {
                   std::array<LoraProjection, kMaxGroup> projections;
-                  kernel(arguments(run, projections), context);
+                  const auto args = arguments(run, projections);
+                  kernel(args, context);
+                  if (release) release_weights(args.projections);
                 });
 }
 
@@ -236,9 +288,12 @@ void LayerProgram::linear_backward(std::int64_t layer, const Group& group, Buffe
   const std::size_t workspace =
       inputs_.kernels.lora_linear_backward_workspace_bytes(arguments(RunContext::planning(inputs_.planning_bindings), bound), inputs_.threads);
   builder_.call(Slot::kLoraLinear, Pass::kBackward, layer, touched, workspace,
-                [arguments, kernel = inputs_.kernels.lora_linear_backward](const RunContext& run, KernelContext& context) {
+                [arguments, release = inputs_.recipe.release_weights, kernel = inputs_.kernels.lora_linear_backward](const RunContext& run,
+                                                                                                                     KernelContext& context) {
                   std::array<LoraProjection, kMaxGroup> projections;
-                  kernel(arguments(run, projections), context);
+                  const auto args = arguments(run, projections);
+                  kernel(args, context);
+                  if (release) release_weights(args.projections);
                 });
 }
 
@@ -319,6 +374,7 @@ void LayerProgram::attend_backward(std::int64_t layer, const BlockBuffers& block
 void LayerProgram::backward(std::int64_t layer, const BlockBuffers& saved, BufferId d_hidden, bool lowest) {
   using enum Projection;
   const std::int64_t n = rows();
+  const std::int64_t inner = spec().intermediate_size;
   const LayerWeights& weights = inputs_.weights.layer(layer);
   // In the lowest adapted block the chain is followed only down to its deepest adapter.
   const bool below_down = !lowest || any_adapter(layer, {kGate, kUp, kO, kQ, kK, kV});
@@ -326,51 +382,76 @@ void LayerProgram::backward(std::int64_t layer, const BlockBuffers& saved, Buffe
   const bool below_o = !lowest || any_adapter(layer, {kQ, kK, kV});
   const bool below_block = !lowest;
 
+  // Saved tensors come back one by one, each just before its first use.
+  BlockBuffers block = saved;
+  const bool whole = inputs_.recipe.recompute == Recompute::kBlock;
+  const auto back = [&](BufferId& id, std::int64_t width) {
+    if (!whole) id = take(layer, id, width);
+  };
+  BufferId x2 = kNoBuffer;
+  const auto norm_mid = [&] {
+    back(block.h_mid, spec().hidden_size);
+    x2 = builder_.floats("x2", n * spec().hidden_size);
+    norm(layer, block.h_mid, kNoBuffer, weights.post_attention_norm, kNoBuffer, x2);
+  };
+  if (whole) {
+    // Not the block's output: down's xa is kept from the first pass.
+    block = forward_to_mlp(layer, {.base = take(layer, saved.h_in, spec().hidden_size)}, nullptr);
+    block.xa[static_cast<std::size_t>(kDown)] = saved.xa[static_cast<std::size_t>(kDown)];
+  } else if (inputs_.recipe.recompute == Recompute::kMlp) {
+    norm_mid();
+    gate_and_up(layer, x2, block);
+  } else {
+    back(block.gate, inner);
+    back(block.up, inner);
+  }
+
   // MLP: h_out = h_mid + down(silu(gate) * up).
   BufferId act = kNoBuffer;
   if (any_adapter(layer, {kDown})) {
-    act = builder_.floats("act", n * spec().intermediate_size);
-    activate(layer, saved, act);
+    act = builder_.floats("act", n * inner);
+    activate(layer, block, act);
   }
-  const BufferId d_act = below_down ? builder_.floats("d_act", n * spec().intermediate_size) : kNoBuffer;
-  if (below_down || act != kNoBuffer) linear_backward(layer, {{kDown}, {d_hidden}}, act, saved, d_act);
+  const BufferId d_act = below_down ? builder_.floats("d_act", n * inner) : kNoBuffer;
+  if (below_down || act != kNoBuffer) linear_backward(layer, {{kDown}, {d_hidden}}, act, block, d_act);
   if (!below_down) return;
 
   builder_.call(
-      Slot::kSwiglu, Pass::kBackward, layer, {d_act, saved.gate, saved.up}, 0,
-      [d_act, gate = saved.gate, up = saved.up, count = n * spec().intermediate_size, kernel = inputs_.kernels.swiglu_backward](
-          const RunContext& run, KernelContext& context) {
+      Slot::kSwiglu, Pass::kBackward, layer, {d_act, block.gate, block.up}, 0,
+      [d_act, gate = block.gate, up = block.up, count = n * inner, kernel = inputs_.kernels.swiglu_backward](const RunContext& run,
+                                                                                                             KernelContext& context) {
         // In place: gate and up are not needed any more.
         kernel({.d_act = run.f32(d_act), .gate = run.f32(gate), .up = run.f32(up), .count = count, .d_gate = run.f32(gate), .d_up = run.f32(up)},
                context);
       });
-  BufferId x2 = kNoBuffer;
-  if (any_adapter(layer, {kGate, kUp})) {
-    x2 = builder_.floats("x2", n * spec().hidden_size);
-    norm(layer, saved.h_mid, kNoBuffer, weights.post_attention_norm, kNoBuffer, x2);
-  }
+  if (x2 == kNoBuffer && any_adapter(layer, {kGate, kUp})) norm_mid();
+  const bool has_mid = x2 != kNoBuffer;
   const BufferId d_x2 = below_mlp ? builder_.floats("d_x2", n * spec().hidden_size) : kNoBuffer;
-  linear_backward(layer, {{kGate, kUp}, {saved.gate, saved.up}}, x2, saved, d_x2);
+  if (below_mlp || any_adapter(layer, {kGate, kUp})) linear_backward(layer, {{kGate, kUp}, {block.gate, block.up}}, x2, block, d_x2);
   if (!below_mlp) return;
-  norm_backward(layer, d_x2, saved.h_mid, weights.post_attention_norm, d_hidden);
+  if (!has_mid) back(block.h_mid, spec().hidden_size);
+  norm_backward(layer, d_x2, block.h_mid, weights.post_attention_norm, d_hidden);
 
   // Attention: h_mid = h_in + o(attention(rope(q), rope(k), v)).
   const BufferId d_attention = below_o ? builder_.floats("d_attention", n * spec().query_width()) : kNoBuffer;
-  linear_backward(layer, {{kO}, {d_hidden}}, any_adapter(layer, {kO}) ? saved.attention : kNoBuffer, saved, d_attention);
+  back(block.attention, spec().query_width());
+  linear_backward(layer, {{kO}, {d_hidden}}, any_adapter(layer, {kO}) ? block.attention : kNoBuffer, block, d_attention);
   if (!below_o) return;
   const BufferId dq = builder_.floats("dq", n * spec().query_width());
   const BufferId dk = builder_.floats("dk", n * spec().kv_width());
   const BufferId dv = builder_.floats("dv", n * spec().kv_width());
-  attend_backward(layer, saved, d_attention, dq, dk, dv);
+  back(block.v, spec().kv_width());
+  attend_backward(layer, block, d_attention, dq, dk, dv);
   rope(layer, Pass::kBackward, dq, dk);
+  back(block.h_in, spec().hidden_size);
   BufferId x1 = kNoBuffer;
   if (any_adapter(layer, {kQ, kK, kV})) {
     x1 = builder_.floats("x1", n * spec().hidden_size);
-    norm(layer, saved.h_in, kNoBuffer, weights.input_norm, kNoBuffer, x1);
+    norm(layer, block.h_in, kNoBuffer, weights.input_norm, kNoBuffer, x1);
   }
   const BufferId d_x1 = below_block ? builder_.floats("d_x1", n * spec().hidden_size) : kNoBuffer;
-  linear_backward(layer, {{kQ, kK, kV}, {dq, dk, dv}}, x1, saved, d_x1);
-  if (below_block) norm_backward(layer, d_x1, saved.h_in, weights.input_norm, d_hidden);
+  linear_backward(layer, {{kQ, kK, kV}, {dq, dk, dv}}, x1, block, d_x1);
+  if (below_block) norm_backward(layer, d_x1, block.h_in, weights.input_norm, d_hidden);
 }
 
 }  // namespace evolora

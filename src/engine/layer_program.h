@@ -4,24 +4,34 @@
 #include <cstdint>
 
 #include "engine/program.h"
+#include "engine/recipe.h"
 #include "model/adapter.h"
 #include "model/weights.h"
 
 namespace evolora {
 
+// Where the hidden states entering the first adapted block come from.
+enum class PrefixUse {
+  kCompute,
+  kStore,  // computed, and given to Bindings::prefix
+  kLoad,   // taken from Bindings::prefix
+};
+
 // Everything a program is built from. Borrowed; outlives the program.
 struct ProgramInputs {
   const ModelWeights& weights;
   const AdapterSet* adapters;  // null: base model only
+  const Recipe& recipe;
   const KernelTable& kernels;
   int threads;
   const Batch& batch;          // shapes and segment lengths only
   Bindings planning_bindings;  // segments (and cache lengths) for workspace sizes
   bool apply_dropout = false;  // adapter dropout in forward and backward
   bool use_cache = false;      // keys and values go to Bindings::key_cache / value_cache instead of the arena
+  PrefixUse prefix = PrefixUse::kCompute;
 };
 
-// What the backward pass of a block needs from its forward pass, and what the next block takes.
+// What a block's forward pass makes. As saved for the backward pass, h_in, v, attention, h_mid, gate and up may be bf16 (Recipe::saved_activations).
 struct BlockBuffers {
   BufferId h_in = kNoBuffer;  // (N, D) residual stream entering the block
   BufferId q = kNoBuffer;     // (N, H*C) after rope
@@ -32,7 +42,6 @@ struct BlockBuffers {
   BufferId h_mid = kNoBuffer;      // (N, D) after the attention residual
   BufferId gate = kNoBuffer;       // (N, I)
   BufferId up = kNoBuffer;
-  BufferId down = kNoBuffer;  // (N, D) the MLP's output: the next residual stream is h_mid + down
   std::array<BufferId, kProjectionCount> xa = {kNoBuffer, kNoBuffer, kNoBuffer, kNoBuffer, kNoBuffer, kNoBuffer, kNoBuffer};  // (N, r)
 };
 
@@ -48,10 +57,16 @@ class LayerProgram {
 
   // Embedding lookup: the stream entering block 0.
   ResidualStream embed();
-  // Emits block `layer`; returns its buffers. The stream after it is {h_mid, down}.
-  BlockBuffers forward(std::int64_t layer, ResidualStream stream);
-  // What backward needs of a checkpointed block, computed again from first.h_in. The block's output is not (down's xa is kept from the first pass).
-  BlockBuffers recompute(std::int64_t layer, const BlockBuffers& first);
+  // The stream entering the first adapted block, from the prefix cache; or given to it.
+  ResidualStream load_prefix();
+  void store_prefix(BufferId hidden);
+
+  struct Forward {
+    BlockBuffers saved;     // what backward will take; empty if nothing is to be saved
+    ResidualStream stream;  // after the block
+  };
+  // Emits block `layer`. save: a backward pass of it follows.
+  Forward forward(std::int64_t layer, ResidualStream stream, bool save);
   // base + delta in one buffer.
   BufferId materialize(ResidualStream stream);
 
@@ -67,7 +82,12 @@ class LayerProgram {
   const AdapterModule* adapter(std::int64_t layer, Projection projection) const;
   bool any_adapter(std::int64_t layer, std::initializer_list<Projection> projections) const;
 
-  BlockBuffers forward_to_mlp(std::int64_t layer, ResidualStream stream);      // everything up to gate and up
+  // Everything up to gate and up. saved, if not null, gets what the recipe keeps of it.
+  BlockBuffers forward_to_mlp(std::int64_t layer, ResidualStream stream, BlockBuffers* saved);
+  void gate_and_up(std::int64_t layer, BufferId x2, BlockBuffers& block);
+  bool keeps_bf16() const { return inputs_.recipe.saved_activations == StorageType::kBf16; }
+  BufferId keep(std::int64_t layer, BufferId x, std::int64_t width);           // (N, width) as it waits for the backward pass
+  BufferId take(std::int64_t layer, BufferId kept, std::int64_t width);        // and back
   void activate(std::int64_t layer, const BlockBuffers& block, BufferId act);  // silu(gate) * up
   void norm(std::int64_t layer, BufferId x, BufferId residual, const float* weight, BufferId sum, BufferId y);
   void norm_backward(std::int64_t layer, BufferId dy, BufferId x, const float* weight, BufferId d_hidden);

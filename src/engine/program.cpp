@@ -45,11 +45,6 @@ void fill_with_nan(std::byte* begin, std::size_t bytes) { std::memset(begin, 0xf
 
 }  // namespace
 
-const char* slot_name(Slot slot) {
-  static constexpr const char* kNames[kSlotCount] = {"embedding", "rms_norm", "lora_linear", "rope", "attention", "swiglu", "head_loss"};
-  return kNames[static_cast<std::size_t>(slot)];
-}
-
 BufferId ProgramBuilder::buffer(const char* name, std::size_t bytes) {
   program_.buffers_.push_back(Buffer{.name = name, .bytes = align_up(std::max<std::size_t>(bytes, 1)), .first_call = SIZE_MAX});
   return static_cast<BufferId>(program_.buffers_.size() - 1);

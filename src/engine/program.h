@@ -17,9 +17,6 @@
 
 namespace evolora {
 
-enum class Slot : int { kEmbedding, kRmsNorm, kLoraLinear, kRope, kAttention, kSwiglu, kHeadLoss };
-inline constexpr int kSlotCount = 7;
-const char* slot_name(Slot slot);
 enum class Pass : int { kForward, kBackward };
 
 using BufferId = std::uint32_t;
@@ -31,6 +28,14 @@ struct Buffer {
   std::size_t offset = 0;      // in the arena
   std::size_t first_call = 0;  // lifetime: from the first to the last call that names it
   std::size_t last_call = 0;
+};
+
+// Hidden states (tokens, D) below the first adapter, kept from pass to pass (prefix_store.h).
+class PrefixRows {
+ public:
+  virtual ~PrefixRows() = default;
+  virtual void load(const Batch& batch, float* hidden) = 0;
+  virtual void store(const Batch& batch, const float* hidden) = 0;
 };
 
 // What a run binds to a program. Pointers are borrowed for the run.
@@ -47,6 +52,7 @@ struct Bindings {
   float* value_cache = nullptr;
   std::int64_t cache_capacity = 0;
   std::int64_t past_tokens = 0;
+  PrefixRows* prefix = nullptr;
 };
 
 // What every buffer resolves to while planning: a valid address, never read or written.
@@ -64,6 +70,7 @@ class RunContext {
     if (base_ == nullptr) return planning_dummy;
     return reinterpret_cast<float*>(base_ + buffers_[id].offset);
   }
+  std::uint16_t* bf16(BufferId id) const { return reinterpret_cast<std::uint16_t*>(f32(id)); }
   const Bindings& bindings() const { return bindings_; }
 
  private:
@@ -115,6 +122,7 @@ class ProgramBuilder {
   // name must have static storage duration.
   BufferId buffer(const char* name, std::size_t bytes);
   BufferId floats(const char* name, std::int64_t count) { return buffer(name, static_cast<std::size_t>(count) * sizeof(float)); }
+  BufferId halves(const char* name, std::int64_t count) { return buffer(name, static_cast<std::size_t>(count) * sizeof(std::uint16_t)); }
 
   // Appends a call that touches `buffers` (kNoBuffer entries are ignored) and needs workspace_bytes of scratch.
   void call(Slot slot, Pass pass, std::int64_t layer, std::vector<BufferId> buffers, std::size_t workspace_bytes, KernelCall run);

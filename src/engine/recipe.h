@@ -1,18 +1,58 @@
-// A recipe: the decisions that change speed or memory and not the result (DESIGN section 4). Later a JSON file; the fields are the contract.
+// A recipe: the decisions that change speed or memory and not the result, or change it within a stated tolerance (DESIGN section 4).
+// As a file it is JSON (recipe_json.h); where nobody decided, recipe_planner.h does.
 #pragma once
 
 #include <cstdint>
+#include <optional>
+
+#include "kernels/slots.h"
 
 namespace evolora {
 
-enum class KernelSet { kReference, kCpu };
+// What the backward pass computes again instead of finding it saved.
+enum class Recompute {
+  kNothing,
+  kMlp,    // gate and up, from h_mid: half of the memory for a fifth more arithmetic
+  kBlock,  // everything but a block's input: mlx-lm's grad_checkpoint
+};
+
+// How activations wait for the backward pass. bf16: h_in, v, attention, h_mid, gate and up are rounded to 8 bits of mantissa (relative 2^-9); q and k
+// stay fp32, because what is wrong in them goes through an exponential.
+enum class StorageType { kFp32, kBf16 };
+
+// Where the hidden states below the first adapter are kept from their first computation on. They never change, so the result is the same bit by bit.
+enum class PrefixCache { kOff, kMemory, kFile };
 
 struct Recipe {
-  int threads = 0;                       // <= 0: all CPUs the process may use
-  bool grad_checkpoint = false;          // save only each layer's input, recompute the rest in the backward pass
-  std::int64_t head_rows_per_chunk = 0;  // rows of logits alive at a time; <= 0: chosen from the vocabulary size
+  int threads = 0;  // <= 0: all CPUs the process may use
+  SlotKernels kernels = KernelSet::kCpu;
+  Recompute recompute = Recompute::kNothing;
+  StorageType saved_activations = StorageType::kFp32;
   std::int64_t micro_batch_tokens = 0;   // split a batch into passes of at most this many tokens (whole segments); <= 0: no split
-  KernelSet kernels = KernelSet::kCpu;
+  std::int64_t head_rows_per_chunk = 0;  // rows of logits alive at a time; <= 0: chosen from the vocabulary size
+  PrefixCache prefix_cache = PrefixCache::kOff;
+  bool release_weights = false;  // unmap a weight's pages after each use: resident memory without the model, for page faults from the page cache
+
+  bool operator==(const Recipe&) const = default;
 };
+
+// What somebody decided, by a flag or a file; the rest is open.
+struct RecipeChoices {
+  std::optional<int> threads;
+  std::optional<SlotKernels> kernels;
+  std::optional<Recompute> recompute;
+  std::optional<StorageType> saved_activations;
+  std::optional<std::int64_t> micro_batch_tokens;
+  std::optional<std::int64_t> head_rows_per_chunk;
+  std::optional<PrefixCache> prefix_cache;
+  std::optional<bool> release_weights;
+
+  bool operator==(const RecipeChoices&) const = default;
+};
+
+// The choices, and base where there is none.
+Recipe with_choices(const Recipe& base, const RecipeChoices& choices);
+// Both; where both decide, `stronger` does.
+RecipeChoices merge_choices(const RecipeChoices& stronger, const RecipeChoices& weaker);
 
 }  // namespace evolora

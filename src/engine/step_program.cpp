@@ -10,11 +10,11 @@ constexpr std::int64_t kLogitsBytes = 40 << 20;
 constexpr std::int64_t kRowTile = 8;
 
 // Emits the head; d_hidden kNoBuffer: loss only.
-void emit_head_loss(ProgramBuilder& builder, const ProgramInputs& inputs, const Recipe& recipe, BufferId hidden, BufferId d_hidden) {
+void emit_head_loss(ProgramBuilder& builder, const ProgramInputs& inputs, BufferId hidden, BufferId d_hidden) {
   const ModelSpec& spec = inputs.weights.spec();
   const auto arguments = [hidden, d_hidden, n = inputs.batch.token_count(), m = inputs.batch.supervised_count(), d = spec.hidden_size,
                           norm_weight = inputs.weights.final_norm(), eps = spec.rms_norm_eps, head = inputs.weights.head(),
-                          chunk = head_rows_per_chunk(recipe, spec)](const RunContext& run) {
+                          chunk = head_rows_per_chunk(inputs.recipe, spec)](const RunContext& run) {
     return HeadLoss{.hidden = run.f32(hidden),
                     .n = n,
                     .d = d,
@@ -31,8 +31,29 @@ void emit_head_loss(ProgramBuilder& builder, const ProgramInputs& inputs, const 
                     .loss_sum = run.bindings().loss_sum};
   };
   const std::size_t workspace = inputs.kernels.head_loss_workspace_bytes(arguments(RunContext::planning(inputs.planning_bindings)), inputs.threads);
-  builder.call(Slot::kHeadLoss, d_hidden == kNoBuffer ? Pass::kForward : Pass::kBackward, -1, {hidden, d_hidden}, workspace,
-               [arguments, kernel = inputs.kernels.head_loss](const RunContext& run, KernelContext& context) { kernel(arguments(run), context); });
+  builder.call(
+      Slot::kHeadLoss, d_hidden == kNoBuffer ? Pass::kForward : Pass::kBackward, -1, {hidden, d_hidden}, workspace,
+      [arguments, release = inputs.recipe.release_weights, kernel = inputs.kernels.head_loss](const RunContext& run, KernelContext& context) {
+        const HeadLoss args = arguments(run);
+        kernel(args, context);
+        if (release) release_weight(args.head);
+      });
+}
+
+// Blocks [begin, end) without a backward pass.
+ResidualStream emit_blocks(LayerProgram& layers, ResidualStream stream, std::int64_t begin, std::int64_t end) {
+  for (std::int64_t layer = begin; layer < end; ++layer) stream = layers.forward(layer, stream, false).stream;
+  return stream;
+}
+
+// The stream entering the first adapted block.
+ResidualStream emit_prefix(LayerProgram& layers, const ProgramInputs& inputs, std::int64_t first) {
+  if (inputs.prefix == PrefixUse::kLoad) return layers.load_prefix();
+  const ResidualStream stream = emit_blocks(layers, layers.embed(), 0, first);
+  if (inputs.prefix == PrefixUse::kCompute) return stream;
+  const BufferId hidden = layers.materialize(stream);
+  layers.store_prefix(hidden);
+  return {.base = hidden};
 }
 
 }  // namespace
@@ -53,52 +74,43 @@ std::vector<AttentionSegment> training_segments(const Batch& batch) {
   return segments;
 }
 
-Program build_training_program(const ProgramInputs& inputs, const Recipe& recipe) {
+Program build_training_program(const ProgramInputs& inputs) {
   ProgramBuilder builder;
   LayerProgram layers(builder, inputs);
   const std::int64_t count = inputs.weights.spec().num_layers;
   const std::int64_t first = inputs.adapters->first_layer();
 
-  ResidualStream stream = layers.embed();
-  std::vector<BlockBuffers> blocks;
-  for (std::int64_t layer = 0; layer < count; ++layer) {
-    blocks.push_back(layers.forward(layer, stream));
-    stream = {.base = blocks.back().h_mid, .delta = blocks.back().down};
+  ResidualStream stream = emit_prefix(layers, inputs, first);
+  std::vector<BlockBuffers> saved;
+  for (std::int64_t layer = first; layer < count; ++layer) {
+    const LayerProgram::Forward block = layers.forward(layer, stream, true);
+    saved.push_back(block.saved);
+    stream = block.stream;
   }
   const BufferId hidden = layers.materialize(stream);
   const BufferId d_hidden = builder.floats("d_hidden", inputs.batch.token_count() * inputs.weights.spec().hidden_size);
-  emit_head_loss(builder, inputs, recipe, hidden, d_hidden);
-
+  emit_head_loss(builder, inputs, hidden, d_hidden);
   for (std::int64_t layer = count - 1; layer >= first; --layer) {
-    BlockBuffers& block = blocks[static_cast<std::size_t>(layer)];
-    // A checkpointed block keeps only h_in alive between its two forward passes.
-    if (recipe.grad_checkpoint) block = layers.recompute(layer, block);
-    layers.backward(layer, block, d_hidden, layer == first);
+    layers.backward(layer, saved[static_cast<std::size_t>(layer - first)], d_hidden, layer == first);
   }
   return builder.finish();
 }
 
-Program build_loss_program(const ProgramInputs& inputs, const Recipe& recipe) {
+Program build_loss_program(const ProgramInputs& inputs) {
   ProgramBuilder builder;
   LayerProgram layers(builder, inputs);
-  ResidualStream stream = layers.embed();
-  for (std::int64_t layer = 0; layer < inputs.weights.spec().num_layers; ++layer) {
-    const BlockBuffers block = layers.forward(layer, stream);
-    stream = {.base = block.h_mid, .delta = block.down};
-  }
-  emit_head_loss(builder, inputs, recipe, layers.materialize(stream), kNoBuffer);
+  const std::int64_t first = inputs.adapters->first_layer();
+  ResidualStream stream = emit_prefix(layers, inputs, first);
+  stream = emit_blocks(layers, stream, first, inputs.weights.spec().num_layers);
+  emit_head_loss(builder, inputs, layers.materialize(stream), kNoBuffer);
   return builder.finish();
 }
 
 Program build_logits_program(const ProgramInputs& inputs, std::int64_t row_count) {
   ProgramBuilder builder;
   LayerProgram layers(builder, inputs);
-  ResidualStream stream = layers.embed();
   const ModelSpec& spec = inputs.weights.spec();
-  for (std::int64_t layer = 0; layer < spec.num_layers; ++layer) {
-    const BlockBuffers block = layers.forward(layer, stream);
-    stream = {.base = block.h_mid, .delta = block.down};
-  }
+  const ResidualStream stream = emit_blocks(layers, layers.embed(), 0, spec.num_layers);
   const BufferId hidden = layers.materialize(stream);
   const auto arguments = [hidden, row_count, d = spec.hidden_size, norm_weight = inputs.weights.final_norm(), eps = spec.rms_norm_eps,
                           head = inputs.weights.head()](const RunContext& run) {

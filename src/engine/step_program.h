@@ -12,8 +12,8 @@ std::int64_t head_rows_per_chunk(const Recipe& recipe, const ModelSpec& spec);
 // The segments of a training batch as attention wants them: queries and keys of the same range.
 std::vector<AttentionSegment> training_segments(const Batch& batch);
 
-Program build_training_program(const ProgramInputs& inputs, const Recipe& recipe);
-Program build_loss_program(const ProgramInputs& inputs, const Recipe& recipe);
+Program build_training_program(const ProgramInputs& inputs);
+Program build_loss_program(const ProgramInputs& inputs);
 // Logits of row_count rows (Bindings::logits_rows) to Bindings::logits.
 Program build_logits_program(const ProgramInputs& inputs, std::int64_t row_count);
 

@@ -9,6 +9,7 @@
 #include "base/result.h"
 #include "base/threads.h"
 #include "data/batch.h"
+#include "engine/prefix_store.h"
 #include "engine/program.h"
 #include "engine/recipe.h"
 #include "model/adapter.h"
@@ -16,21 +17,19 @@
 
 namespace evolora {
 
-// What determines a step's memory and time: token, supervised-row and segment counts, and the longest segment.
-struct BatchShape {
-  std::int64_t tokens = 0;
-  std::int64_t supervised = 0;
-  std::int64_t segments = 0;
-  std::int64_t longest_segment = 0;
-};
-BatchShape shape_of(const Batch& batch);
+// Exact arena bytes of the batches to come, without running anything. Knows which samples the prefix cache will have by then.
+class ArenaPlanner {
+ public:
+  // use_prefix_store: the run will have one.
+  ArenaPlanner(const ModelWeights& weights, const AdapterSet& adapters, const Recipe& recipe, int threads, bool use_prefix_store);
+  ~ArenaPlanner();
+  // The next batch of the run (after micro-batch splitting), for training or for its loss only.
+  void add(const Batch& batch, bool training);
+  std::size_t arena_bytes() const;  // the most that any batch so far needs
 
-// Memory the engine will use, exact, before the first step. All in bytes.
-struct MemoryPlan {
-  std::size_t arena_bytes = 0;    // activations, scratch, logits: one allocation
-  std::size_t adapter_bytes = 0;  // parameters
-  std::size_t gradient_bytes = 0;
-  std::size_t weights_bytes = 0;  // mapped from the model folder, shared with the page cache
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
 };
 
 // Not thread-safe. Borrows weights, adapters and threads, which must outlive it.
@@ -39,8 +38,12 @@ class TrainingEngine {
   TrainingEngine(const ModelWeights& weights, AdapterSet& adapters, const Recipe& recipe, Threads& threads);
   ~TrainingEngine();
 
+  // Keeps hidden states below the first adapter for batches whose samples are named (Batch::segment_samples). Before the first step.
+  void use_prefix_store(PrefixStore store);
+  const PrefixStore* prefix_store() const;  // null: none
+
   // Exact arena bytes for a training pass / a loss-only pass over a batch of these segment lengths (after micro-batch splitting).
-  std::size_t arena_bytes_for(const Batch& batch, bool training);
+  std::size_t arena_bytes_for(const Batch& batch, bool training) const;
   // Plans for all batches to come and reserves the arena once. Batches seen later that need more grow it (and the plan was wrong: planned stays).
   void reserve(std::size_t arena_bytes);
 
@@ -59,6 +62,7 @@ class TrainingEngine {
   std::size_t planned_arena_bytes() const { return planned_arena_bytes_; }  // largest reserve()d
   std::size_t peak_arena_bytes() const;                                     // highest byte any step really used
   const CallCounts& call_counts() const;                                    // since construction
+  double necessary_flops() const;                                           // of the training passes so far (cost_model.h)
   void poison_buffers(bool on);  // tests: NaN into every buffer when its life begins, so that a wrong plan shows
 
  private:

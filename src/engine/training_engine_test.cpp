@@ -11,78 +11,10 @@
 
 #include "base/test_folder.h"
 #include "engine/decoder.h"
-#include "model/test_model.h"
+#include "engine/training_engine_test_support.h"
 
 namespace evolora {
 namespace {
-
-Batch make_batch(const std::vector<int>& lengths, std::int64_t vocab, std::uint64_t seed, bool mask_some = true) {
-  Batch batch;
-  batch.segment_starts.push_back(0);
-  const std::vector<float> values = test_values(4096, seed);
-  std::size_t at = 0;
-  for (const int length : lengths) {
-    for (int i = 0; i < length; ++i) {
-      const auto token = [&] { return static_cast<std::int32_t>((values[at++ % values.size()] + 1.0F) * 0.5F * static_cast<float>(vocab - 1)); };
-      const auto row = static_cast<std::int32_t>(batch.tokens.size());
-      batch.tokens.push_back(token());
-      batch.positions.push_back(i);
-      if (!mask_some || i >= length / 3) {
-        batch.loss_rows.push_back(row);
-        batch.targets.push_back(token());
-      }
-    }
-    batch.segment_starts.push_back(static_cast<std::int32_t>(batch.tokens.size()));
-  }
-  batch.real_tokens = batch.token_count();
-  return batch;
-}
-
-AdapterSet make_adapters(const ModelSpec& spec, const AdapterOptions& options) {
-  AdapterSet set = std::move(AdapterSet::create(spec, options)).value();
-  const std::vector<float> values = test_values(set.parameter_count(), 77);
-  for (std::size_t i = 0; i < values.size(); ++i) set.parameters()[i] = 0.15F * values[i];
-  return set;
-}
-
-struct StepResult {
-  double loss = 0;
-  std::vector<float> gradients;
-};
-
-StepResult run_step(const ModelWeights& weights, AdapterSet& adapters, const Recipe& recipe, const Batch& batch, std::uint64_t dropout_seed = 5) {
-  Threads threads(recipe.threads > 0 ? recipe.threads : 2);
-  TrainingEngine engine(weights, adapters, recipe, threads);
-  engine.poison_buffers(true);
-  const std::size_t planned = engine.arena_bytes_for(batch, true);
-  engine.reserve(planned);
-  StepResult result;
-  result.loss = engine.forward_backward(batch, 1.0 / static_cast<double>(batch.supervised_count()), dropout_seed);
-  EXPECT_EQ(engine.peak_arena_bytes(), planned);
-  result.gradients.assign(engine.gradients(), engine.gradients() + engine.gradient_count());
-  return result;
-}
-
-double norm(const std::vector<float>& v) {
-  double sum = 0;
-  for (const float x : v) sum += static_cast<double>(x) * x;
-  return std::sqrt(sum);
-}
-
-// fp32 rounding through L blocks of some 20 dependent sums each of K terms: errors add like a random walk, eps * sqrt(K * 20 * L) of the norm; 8 is
-// headroom.
-double rounding_bound(const ModelSpec& spec, double scale) {
-  const double steps = 20.0 * static_cast<double>(spec.num_layers * std::max(spec.intermediate_size, spec.hidden_size));
-  return 8.0 * std::numeric_limits<float>::epsilon() * std::sqrt(steps) * scale;
-}
-
-void expect_same(const StepResult& expected, const StepResult& got, const ModelSpec& spec, const char* what) {
-  EXPECT_NEAR(expected.loss, got.loss, rounding_bound(spec, expected.loss)) << what;
-  std::vector<float> difference = expected.gradients;
-  for (std::size_t i = 0; i < difference.size(); ++i) difference[i] -= got.gradients[i];
-  EXPECT_LE(norm(difference), rounding_bound(spec, norm(expected.gradients))) << what;
-  EXPECT_GT(norm(expected.gradients), 0) << what;
-}
 
 class TrainingEngineTest : public ::testing::Test {
  protected:
@@ -90,8 +22,6 @@ class TrainingEngineTest : public ::testing::Test {
   TestFolder folder_;
   int models_ = 0;
 };
-
-const Recipe kReference = {.threads = 1, .kernels = KernelSet::kReference};
 
 TEST_F(TrainingEngineTest, GradientsMatchFiniteDifferencesOfTheLoss) {
   for (const char* type : {"llama", "qwen2"}) {
@@ -139,7 +69,7 @@ TEST_F(TrainingEngineTest, EveryRecipeGivesTheReferenceStep) {
     const StepResult reference = run_step(weights, adapters, kReference, batch);
     expect_same(reference, run_step(weights, adapters, {.threads = 1}, batch), weights.spec(), "cpu kernels");
     expect_same(reference, run_step(weights, adapters, {.threads = 2}, batch), weights.spec(), "two threads");
-    expect_same(reference, run_step(weights, adapters, {.grad_checkpoint = true}, batch), weights.spec(), "checkpointed");
+    expect_same(reference, run_step(weights, adapters, {.recompute = Recompute::kBlock}, batch), weights.spec(), "checkpointed");
     expect_same(reference, run_step(weights, adapters, {.head_rows_per_chunk = 5}, batch), weights.spec(), "head chunks");
   }
 }
@@ -289,7 +219,7 @@ TEST_F(TrainingEngineTest, CheckpointingSavesMemory) {
   const Batch batch = make_batch({200, 200}, weights.spec().vocab_size, 9);
   Threads threads(1);
   TrainingEngine plain(weights, adapters, {}, threads);
-  TrainingEngine checkpointed(weights, adapters, {.grad_checkpoint = true}, threads);
+  TrainingEngine checkpointed(weights, adapters, {.recompute = Recompute::kBlock}, threads);
   EXPECT_LT(2 * checkpointed.arena_bytes_for(batch, true), plain.arena_bytes_for(batch, true));
   EXPECT_LT(plain.arena_bytes_for(batch, false), checkpointed.arena_bytes_for(batch, true));
 }

@@ -11,6 +11,8 @@
 #include "kernels/optimizer_update/contract.h"
 #include "kernels/rms_norm/contract.h"
 #include "kernels/rope/contract.h"
+#include "kernels/slots.h"
+#include "kernels/storage/contract.h"
 #include "kernels/swiglu/contract.h"
 
 namespace evolora {
@@ -42,6 +44,9 @@ struct KernelTable {
   void (*swiglu_forward)(const SwigluForward&, KernelContext&);
   void (*swiglu_backward)(const SwigluBackward&, KernelContext&);
 
+  void (*narrow)(const Narrow&, KernelContext&);
+  void (*widen)(const Widen&, KernelContext&);
+
   void (*head_loss)(const HeadLoss&, KernelContext&);
   void (*head_logits)(const HeadLogits&, KernelContext&);
   std::size_t (*head_loss_workspace_bytes)(const HeadLoss&, int threads);
@@ -54,5 +59,7 @@ struct KernelTable {
 const KernelTable& reference_kernels();
 // SIMD (Highway, chosen for the machine at run time) over all threads.
 const KernelTable& cpu_kernels();
+// Each slot from the set that is chosen for it. Its name is that of the set, or "mixed".
+KernelTable select_kernels(const SlotKernels& choice);
 
 }  // namespace evolora

@@ -134,6 +134,44 @@ class WeightLoader {
   std::string config_path_;
 };
 
+namespace {
+
+struct WeightBytes {
+  std::size_t data;
+  std::size_t scales;  // and biases: as many again
+};
+
+WeightBytes bytes_of(const WeightView& weight) {
+  const auto out = static_cast<std::size_t>(weight.out);
+  const auto in = static_cast<std::size_t>(weight.in);
+  const std::size_t element = dtype_size_bytes(weight.dtype);
+  if (!weight.quantized()) return {out * in * element, 0};
+  return {out * in * static_cast<std::size_t>(weight.bits) / 8, out * (in / static_cast<std::size_t>(weight.group_size)) * element};
+}
+
+}  // namespace
+
+std::size_t stored_bytes_of(const WeightView& weight) {
+  const WeightBytes bytes = bytes_of(weight);
+  return bytes.data + 2 * bytes.scales;
+}
+
+void release_weight(const WeightView& weight) {
+  const WeightBytes bytes = bytes_of(weight);
+  release_mapped_pages({weight.data, bytes.data});
+  if (!weight.quantized()) return;
+  release_mapped_pages({weight.scales, bytes.scales});
+  release_mapped_pages({weight.biases, bytes.scales});
+}
+
+std::size_t ModelWeights::largest_linear_bytes() const {
+  std::size_t largest = 0;
+  for (const LayerWeights& layer : layers_) {
+    for (const LinearWeights& linear : layer.linears) largest = std::max(largest, stored_bytes_of(linear.weight));
+  }
+  return largest;
+}
+
 Result<ModelWeights> ModelWeights::load(MlxFolder folder) {
   ModelWeights model(std::move(folder));
   TRY(WeightLoader(model).load());

@@ -42,6 +42,7 @@ class ModelWeights {
   const LayerWeights& layer(std::int64_t i) const { return layers_[static_cast<std::size_t>(i)]; }
   const MlxFolder& folder() const { return folder_; }
   std::size_t stored_bytes() const { return stored_bytes_; }  // of all tensors used
+  std::size_t largest_linear_bytes() const;                   // of one block's weight
 
  private:
   explicit ModelWeights(MlxFolder folder) : folder_(std::move(folder)) {}
@@ -56,5 +57,10 @@ class ModelWeights {
 
   friend class WeightLoader;
 };
+
+// Bytes of a weight as stored, scales and biases included.
+std::size_t stored_bytes_of(const WeightView& weight);
+// Gives its pages back (release_mapped_pages). Only for views of a loaded model.
+void release_weight(const WeightView& weight);
 
 }  // namespace evolora

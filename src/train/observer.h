@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/file_system.h"
+#include "engine/recipe.h"
 
 namespace evolora {
 
@@ -41,6 +42,8 @@ struct TrainPlan {
   double epochs = 0;       // that these steps are
   int threads = 0;
   std::string kernels;  // "cpu AVX2"
+  Recipe recipe;
+  double predicted_seconds = 0;  // of the whole training, validations included; 0: not predicted
   std::size_t arena_bytes = 0;
   std::size_t weights_bytes = 0;
   std::size_t adapter_bytes = 0;  // parameters, gradients and both moments

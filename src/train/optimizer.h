@@ -41,7 +41,7 @@ class AdamOptimizer {
 
  private:
   AdamOptions options_;
-  const KernelTable& kernels_;
+  KernelTable kernels_;
   std::vector<float> m_;
   std::vector<float> v_;
   std::int64_t updates_done_ = 0;

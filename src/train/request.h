@@ -52,7 +52,9 @@ struct TrainRequest {
   // Ours.
   std::optional<double> epochs;              // instead of iters
   Semantics semantics = Semantics::kNative;  // --compat mlx-lm
-  Recipe recipe;                             // threads, checkpointing, micro-batch
+  RecipeChoices recipe;                      // what flags and YAML decide
+  std::string recipe_file;                   // --recipe: what it decides, where they do not
+  std::size_t memory_limit_bytes = 0;        // of the whole process; 0: none
 };
 
 // Number of the step (1-based) and what was measured there.
@@ -73,6 +75,8 @@ struct TrainResult {
   std::size_t planned_arena_bytes = 0;
   std::size_t peak_arena_bytes = 0;
   std::size_t trainable_parameters = 0;
+  double necessary_flops = 0;          // of the training steps, counted (engine/cost_model.h); validation excluded
+  std::size_t prefix_cache_bytes = 0;  // hidden states kept across epochs
 };
 
 }  // namespace evolora

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <limits>
 
+#include "base/byte_size.h"
 #include "base/suggest.h"
 #include "formats/utf8.h"
 #include "train/learning_rate.h"
@@ -112,7 +113,7 @@ Status set_compat(TrainRequest& request, const Setting& s) {
 Status set_kernels(TrainRequest& request, const Setting& s) {
   std::string name;
   TRY(set_one_of(s, {"cpu", "reference"}, name));
-  request.recipe.kernels = name == "reference" ? KernelSet::kReference : KernelSet::kCpu;
+  request.recipe.kernels = SlotKernels(name == "reference" ? KernelSet::kReference : KernelSet::kCpu);
   return {};
 }
 
@@ -120,6 +121,29 @@ Status set_threads(TrainRequest& request, const Setting& s) {
   std::int64_t threads = 0;
   TRY(set_integer(s, 0, 1024, threads));
   request.recipe.threads = static_cast<int>(threads);
+  return {};
+}
+
+Status set_grad_checkpoint(TrainRequest& request, const Setting& s) {
+  TRY(set_bool(s, request.grad_checkpoint));
+  request.recipe.recompute.reset();
+  if (request.grad_checkpoint) request.recipe.recompute = Recompute::kBlock;
+  return {};
+}
+
+Status set_micro_batch_tokens(TrainRequest& request, const Setting& s) {
+  std::int64_t tokens = 0;
+  TRY(set_integer(s, 0, kMaxInteger, tokens));
+  request.recipe.micro_batch_tokens = tokens;
+  return {};
+}
+
+Status set_memory_limit(TrainRequest& request, const Setting& s) {
+  std::string text;
+  TRY(set_string(s, text));
+  const auto size = parse_byte_size(text);
+  if (!size.ok() || *size == 0) return expected_in_setting(s, "a size such as 600MB or 1.5GB");
+  request.memory_limit_bytes = *size;
   return {};
 }
 
@@ -180,17 +204,15 @@ const std::vector<Row>& rows() {
        [](R& r, const S& s) -> Status { return set_integer(s, -1, kMaxInteger, r.test_batches); }},
       {{"max_seq_length", kInteger, true, "Longer samples are cut [2048]"},
        [](R& r, const S& s) -> Status { return set_integer(s, 2, 1 << 24, r.max_seq_length); }},
-      {{"grad_checkpoint", kBool, true, "Recompute activations instead of keeping them: less memory"},
-       [](R& r, const S& s) -> Status {
-         TRY(set_bool(s, r.grad_checkpoint));
-         r.recipe.grad_checkpoint = r.grad_checkpoint;
-         return {};
-       }},
+      {{"grad_checkpoint", kBool, true, "Recompute activations instead of keeping them: less memory"}, set_grad_checkpoint},
       {{"seed", kInteger, true, "Seed of data order, adapter and dropout [0]"}, set_seed},
       {{"compat", kString, true, "mlx-lm: reproduce its batches, masks and loss exactly"}, set_compat},
       {{"threads", kInteger, true, "CPU threads; 0: all [0]"}, set_threads},
-      {{"micro_batch_tokens", kInteger, true, "Split a batch into passes of at most this many tokens; 0: no split [0]"},
-       [](R& r, const S& s) -> Status { return set_integer(s, 0, kMaxInteger, r.recipe.micro_batch_tokens); }},
+      {{"micro_batch_tokens", kInteger, true, "Split a batch into passes of at most this many tokens; 0: no split [chosen by the plan]"},
+       set_micro_batch_tokens},
+      {{"memory_limit", kString, true, "Resident memory that the process may use, such as 600MB: the plan is made to fit"}, set_memory_limit},
+      {{"recipe", kString, true, "JSON file with decisions about speed and memory (evolora plan --write-recipe); flags win over it"},
+       [](R& r, const S& s) -> Status { return set_string(s, r.recipe_file); }},
       {{"kernels", kString, true, "cpu, or reference (slow, plain loops) [cpu]"}, set_kernels},
       {{"project_name", kString, true, "Kept in adapter_config.json"}, only_in_config},
       {{"clear_cache_threshold", kString, true, "Accepted and without effect: there is no cache"}, only_in_config},

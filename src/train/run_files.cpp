@@ -4,7 +4,9 @@
 #include <hwy/targets.h>
 
 #include <span>
+#include <string>
 
+#include "engine/recipe_json.h"
 #include "train/memory_meter.h"
 
 namespace evolora {
@@ -58,12 +60,13 @@ Json adapter_config_of(const TrainRequest& request, std::int64_t iters) {
       {"val_batches", request.val_batches},
   };
   for (const auto& [key, value] : request.extra.items()) config[key] = value;
-  const Recipe defaults;
   if (request.epochs) config["epochs"] = *request.epochs;
   if (request.semantics == Semantics::kCompatMlxLm) config["compat"] = "mlx-lm";
-  if (request.recipe.threads != defaults.threads) config["threads"] = request.recipe.threads;
-  if (request.recipe.micro_batch_tokens != defaults.micro_batch_tokens) config["micro_batch_tokens"] = request.recipe.micro_batch_tokens;
-  if (request.recipe.kernels != defaults.kernels) config["kernels"] = "reference";
+  if (request.recipe.threads) config["threads"] = *request.recipe.threads;
+  if (request.recipe.micro_batch_tokens) config["micro_batch_tokens"] = *request.recipe.micro_batch_tokens;
+  if (request.recipe.kernels == SlotKernels(KernelSet::kReference)) config["kernels"] = "reference";
+  if (!request.recipe_file.empty()) config["recipe"] = request.recipe_file;
+  if (request.memory_limit_bytes != 0) config["memory_limit"] = std::to_string(request.memory_limit_bytes) + "B";
   return config;
 }
 
@@ -78,6 +81,7 @@ Status MetricsLog::close() { return file_->close(); }
 
 Json run_record(const TrainRequest& request, const TrainResult& result, const RunOutcome& outcome, const std::string& version) {
   const MachineInfo machine = machine_info();
+  const double training_seconds = result.tokens_per_second > 0 ? static_cast<double>(result.trained_tokens) / result.tokens_per_second : 0;
   Json record = {
       {"status", outcome.status},
       {"error", text_or_null(outcome.error)},
@@ -94,6 +98,11 @@ Json run_record(const TrainRequest& request, const TrainResult& result, const Ru
       {"trainable_parameters", result.trainable_parameters},
       {"peak_rss_bytes", result.peak_rss_bytes},
       {"expected_peak_rss_bytes", outcome.expected_peak_rss_bytes},
+      {"training_seconds", training_seconds},
+      {"predicted_seconds", outcome.predicted_seconds},
+      {"necessary_flops", result.necessary_flops},
+      {"prefix_cache_bytes", result.prefix_cache_bytes},
+      {"recipe", recipe_to_json(outcome.recipe)},
       {"planned_arena_bytes", result.planned_arena_bytes},
       {"peak_arena_bytes", result.peak_arena_bytes},
       {"train_losses", loss_curve(result.train_losses)},

@@ -35,6 +35,8 @@ struct RunOutcome {
   std::optional<double> best_val_loss;
   std::int64_t best_val_step = 0;
   std::size_t expected_peak_rss_bytes = 0;
+  double predicted_seconds = 0;
+  Recipe recipe;  // as it was run
 };
 
 // run.json: configuration, versions, machine and results of a run.

@@ -102,6 +102,11 @@ Result<TrainData> load_train_data(const TrainRequest& request, const LoadedModel
     }
   }
   if (request.test) data.test = TRY(load_needed(folder / "test.jsonl", options, model, files, observer));
+  std::int64_t id = 0;
+  for (std::optional<DataSplit>* split : {&data.train, &data.valid, &data.test}) {
+    if (!*split) continue;
+    for (Sample& sample : (*split)->samples) sample.id = id++;
+  }
   return data;
 }
 

@@ -7,9 +7,12 @@
 #include <cmath>
 #include <optional>
 
+#include "engine/recipe_json.h"
+#include "engine/recipe_planner.h"
 #include "engine/training_engine.h"
 #include "formats/adapter_files.h"
 #include "kernels/kernel_table.h"
+#include "kernels/lora_linear/fma_peak.h"
 #include "train/evaluation.h"
 #include "train/loaded_model.h"
 #include "train/memory_meter.h"
@@ -26,14 +29,19 @@ class Run {
       : request_(request), files_(files), observer_(observer), control_(control), random_(static_cast<std::uint32_t>(request.seed)) {}
 
   Result<TrainResult> execute();
+  Result<TrainPlan> plan_only();
 
  private:
   Status load();
   Status make_adapters();
   std::int64_t steps_of(std::int64_t batches_per_epoch) const;
   Status make_batches();
+  Result<RunShape> run_shape();
+  Result<std::size_t> exact_arena_bytes(const RunShape& run);
+  Status choose_recipe(std::size_t fixed_bytes);
   Status plan();
   Status open_files();
+  Status build_engine();
   Status train();
   Status test();
   TrainResult result_so_far() const;
@@ -56,6 +64,7 @@ class Run {
   std::optional<AdamOptimizer> optimizer_;
   std::optional<LearningRate> learning_rate_;
   std::int64_t steps_ = 0;
+  Recipe recipe_;
   TrainPlan plan_;
   std::optional<MetricsLog> metrics_;
   std::optional<TrainingLoop> loop_;
@@ -117,26 +126,83 @@ Status Run::make_batches() {
   return {};
 }
 
-Status Run::plan() {
-  // Heap before the large buffers exist: they are added to it exactly.
-  const ProcessMemory before = process_memory();
-  threads_.emplace(request_.recipe.threads);
-  engine_.emplace(model_->weights, adapters_, request_.recipe, *threads_);
-  std::size_t arena_bytes = 0;
-  const auto add = [&](const Batch& batch, bool training) {
-    if (batch.supervised_count() > 0) arena_bytes = std::max(arena_bytes, engine_->arena_bytes_for(batch, training));
-  };
-  if (data_.train) TRY(visit_batches_to_come(*data_.train, batch_options(), steps_, [&](const Batch& batch) { add(batch, true); }));
+// One pass over what the run will see, for choosing a recipe.
+Result<RunShape> Run::run_shape() {
+  RunShape run;
+  if (data_.train) {
+    const std::int64_t per_epoch = train_batches_->batches_per_epoch();
+    TRY(visit_batches_to_come(*data_.train, batch_options(), std::min(steps_, per_epoch), [&](const Batch& batch) {
+      if (batch.supervised_count() > 0 && static_cast<std::int64_t>(run.training.size()) < steps_) run.training.push_back(batch);
+    }));
+    run.epochs = std::max(1.0, static_cast<double>(steps_) / static_cast<double>(std::max<std::int64_t>(1, per_epoch)));
+    if (steps_ < per_epoch) run.epochs = 1;
+  }
   const auto add_evaluation = [&](const std::optional<DataSplit>& split, std::optional<EvaluationBatches>& batches) -> Status {
     if (!split) return {};
-    if (request_.semantics == Semantics::kCompatMlxLm) {
-      return visit_batches_to_come(*split, batch_options(), 1, [&](const Batch& batch) { add(batch, false); });
-    }
-    for (const Batch& batch : batches->next()) add(batch, false);
+    const auto add = [&](const Batch& batch) {
+      if (batch.supervised_count() > 0) run.evaluation.push_back(batch);
+    };
+    if (request_.semantics == Semantics::kCompatMlxLm) return visit_batches_to_come(*split, batch_options(), 1, add);
+    for (const Batch& batch : batches->next()) add(batch);
     return {};
   };
   TRY(add_evaluation(data_.valid, valid_batches_));
   TRY(add_evaluation(data_.test, test_batches_));
+  if (data_.train && !run.evaluation.empty()) {
+    run.evaluations = 1 + std::ceil(static_cast<double>(steps_) / static_cast<double>(request_.steps_per_eval));
+  } else if (!run.evaluation.empty()) {
+    run.evaluations = 1;
+  }
+  return run;
+}
+
+// The exact arena of all batches to come. Native validation comes before the first step, so its samples are the first in the prefix cache.
+Result<std::size_t> Run::exact_arena_bytes(const RunShape& run) {
+  ArenaPlanner planner(model_->weights, adapters_, recipe_, threads_->count(), recipe_.prefix_cache != PrefixCache::kOff);
+  for (const Batch& batch : run.evaluation) planner.add(batch, false);
+  if (data_.train) {
+    TRY(visit_batches_to_come(*data_.train, batch_options(), steps_, [&](const Batch& batch) {
+      if (batch.supervised_count() > 0) planner.add(batch, true);
+    }));
+  }
+  return planner.arena_bytes();
+}
+
+Status Run::choose_recipe(std::size_t fixed_bytes) {
+  RecipeChoices choices = request_.recipe;
+  if (!request_.recipe_file.empty()) choices = merge_choices(choices, TRY(read_recipe(files_, request_.recipe_file)));
+  threads_.emplace(choices.threads.value_or(0));
+  choices.threads = threads_->count();
+  RunShape run = TRY(run_shape());
+  run.threads = threads_->count();
+  run.fixed_bytes = fixed_bytes;
+  PlanLimits limits{.memory_bytes = request_.memory_limit_bytes, .exact_storage = request_.semantics == Semantics::kCompatMlxLm};
+  // The recipe is priced by the heaviest batches of one epoch; if the exact plan over all epochs needs more, the choice is made again for less.
+  constexpr int kRounds = 4;
+  for (int round = 0;; ++round) {
+    const PlannedRecipe planned = TRY(plan_recipe(model_->weights, adapters_, choices, run, limits));
+    recipe_ = planned.recipe;
+    plan_.arena_bytes = TRY(exact_arena_bytes(run));
+    if (plan_.arena_bytes <= planned.arena_bytes || request_.memory_limit_bytes == 0 || round == kRounds) break;
+    const std::size_t excess = plan_.arena_bytes - planned.arena_bytes;
+    if (planned.resident_bytes + excess <= request_.memory_limit_bytes) break;
+    limits.memory_bytes -= std::min(limits.memory_bytes - 1, excess);
+  }
+  plan_.recipe = recipe_;
+  constexpr double kPeakMilliseconds = 4;
+  const double peak_flops = 1e9 * measure_fma_peak(threads_->count(), kPeakMilliseconds).gflops;
+  plan_.predicted_seconds = predicted_run_seconds(model_->weights, adapters_, recipe_, run, peak_flops);
+  return {};
+}
+
+Status Run::plan() {
+  // Heap before the large buffers exist: they are added to it exactly.
+  const ProcessMemory before = process_memory();
+  // Parameters, gradients and two moments: four buffers of the same size.
+  plan_.adapter_bytes = (request_.train ? 4 : 1) * adapters_.parameter_count() * sizeof(float);
+  const std::size_t not_yet_allocated = plan_.adapter_bytes - adapters_.parameter_count() * sizeof(float);
+  const std::size_t fixed_bytes = before.anonymous_bytes + program_resident_bytes() + not_yet_allocated;
+  TRY(choose_recipe(fixed_bytes));
 
   const ModelWeights& weights = model_->weights;
   plan_.model = request_.model;
@@ -155,15 +221,22 @@ Status Run::plan() {
   plan_.steps = steps_;
   plan_.epochs = train_batches_ ? static_cast<double>(steps_) / static_cast<double>(std::max<std::int64_t>(1, plan_.batches_per_epoch)) : 0;
   plan_.threads = threads_->count();
-  plan_.kernels = request_.recipe.kernels == KernelSet::kReference ? "reference" : "cpu " + simd_target();
-  plan_.arena_bytes = arena_bytes;
+  plan_.kernels = select_kernels(recipe_.kernels).name + std::string(" ") + simd_target();
   plan_.weights_bytes = weights.stored_bytes();
-  // Parameters, gradients and two moments: four buffers of the same size.
-  plan_.adapter_bytes = (request_.train ? 4 : 1) * adapters_.parameter_count() * sizeof(float);
-  const std::size_t not_yet_allocated = plan_.adapter_bytes - adapters_.parameter_count() * sizeof(float);
-  plan_.expected_peak_rss_bytes = std::max(
-      before.peak_rss_bytes, before.anonymous_bytes + program_resident_bytes() + plan_.weights_bytes + not_yet_allocated + plan_.arena_bytes);
+  plan_.expected_peak_rss_bytes = std::max(before.peak_rss_bytes, fixed_bytes + resident_weight_bytes(weights, recipe_) + plan_.arena_bytes);
   observer_.on_plan(plan_);
+  return {};
+}
+
+Status Run::build_engine() {
+  engine_.emplace(model_->weights, adapters_, recipe_, *threads_);
+  const std::int64_t hidden = model_->weights.spec().hidden_size;
+  if (recipe_.prefix_cache == PrefixCache::kMemory) engine_->use_prefix_store(PrefixStore::in_memory(hidden));
+  if (recipe_.prefix_cache == PrefixCache::kFile) {
+    const fs::path folder = request_.train ? fs::path(request_.adapter_path) : fs::temp_directory_path();
+    engine_->use_prefix_store(TRY(PrefixStore::in_file(folder, hidden)));
+  }
+  engine_->reserve(plan_.arena_bytes);
   // The batchers have their own copies.
   for (std::optional<DataSplit>* split : {&data_.train, &data_.valid, &data_.test}) {
     if (*split) (*split)->samples = {};
@@ -186,8 +259,7 @@ Status Run::train() {
   const AdamOptions adam = TRY(parse_optimizer(request_.optimizer, request_.optimizer_config));
   learning_rate_ =
       request_.lr_schedule.is_null() ? LearningRate::constant(request_.learning_rate) : TRY(LearningRate::from_schedule(request_.lr_schedule));
-  const KernelTable& kernels = request_.recipe.kernels == KernelSet::kReference ? reference_kernels() : cpu_kernels();
-  optimizer_.emplace(adam, adapters_.parameter_count(), kernels);
+  optimizer_.emplace(adam, adapters_.parameter_count(), select_kernels(recipe_.kernels));
   loop_.emplace(LoopParts{request_, steps_, adapters_, *engine_, *optimizer_, *learning_rate_, *threads_, *train_batches_,
                           valid_batches_ ? &*valid_batches_ : nullptr, files_, observer_, *metrics_, control_.stop});
   TRY(loop_->run());
@@ -208,11 +280,13 @@ TrainResult Run::result_so_far() const {
   result.planned_arena_bytes = engine_->planned_arena_bytes();
   result.peak_arena_bytes = engine_->peak_arena_bytes();
   result.trainable_parameters = plan_.trainable_parameters;
+  result.necessary_flops = engine_->necessary_flops();
+  if (engine_->prefix_store() != nullptr) result.prefix_cache_bytes = engine_->prefix_store()->stored_bytes();
   return result;
 }
 
 Status Run::write_record(const std::string& status, const std::string& error) {
-  RunOutcome outcome{status, error, {}, 0, plan_.expected_peak_rss_bytes};
+  RunOutcome outcome{status, error, {}, 0, plan_.expected_peak_rss_bytes, plan_.predicted_seconds, recipe_};
   if (loop_) {
     outcome.best_val_loss = loop_->best_val_loss();
     outcome.best_val_step = loop_->best_val_step();
@@ -229,7 +303,7 @@ Result<TrainResult> Run::execute() {
   TRY(make_batches());
   if (request_.train) TRY(open_files());
   TRY(plan());
-  engine_->reserve(plan_.arena_bytes);
+  TRY(build_engine());
 
   Status outcome = request_.train ? train() : Status();
   if (outcome.ok() && request_.test) outcome = test();
@@ -249,7 +323,19 @@ Result<TrainResult> Run::execute() {
   return result_so_far();
 }
 
+Result<TrainPlan> Run::plan_only() {
+  TRY(check_request(request_));
+  TRY(load());
+  TRY(make_batches());
+  TRY(plan());
+  return plan_;
+}
+
 }  // namespace
+
+Result<TrainPlan> plan_training(const TrainRequest& request, FileSystem& files, TrainObserver& observer) {
+  return Run(request, files, observer, {}).plan_only();
+}
 
 Result<TrainResult> run_training(const TrainRequest& request, FileSystem& files, TrainObserver& observer, const TrainControl& control) {
   return Run(request, files, observer, control).execute();

@@ -26,4 +26,7 @@ struct TrainControl {
 // stays); kInterrupted when stopped (the adapter of the last finished step is saved, run.json says "interrupted").
 Result<TrainResult> run_training(const TrainRequest& request, FileSystem& files, TrainObserver& observer, const TrainControl& control = {});
 
+// The plan that run_training would make: everything up to the first step, nothing written.
+Result<TrainPlan> plan_training(const TrainRequest& request, FileSystem& files, TrainObserver& observer);
+
 }  // namespace evolora

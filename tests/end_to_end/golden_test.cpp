@@ -35,7 +35,8 @@ std::vector<Golden> all_cases() {
   for (const char* name : {"tiny_llama_golden", "tiny_qwen2_golden"}) {
     cases.push_back({name, {.threads = 1, .kernels = KernelSet::kReference}, "reference"});
     cases.push_back({name, {.threads = 1}, "cpu"});
-    cases.push_back({name, {.threads = 2, .grad_checkpoint = true, .head_rows_per_chunk = 3, .micro_batch_tokens = 8}, "cpu_split_and_checkpointed"});
+    cases.push_back(
+        {name, {.threads = 2, .recompute = Recompute::kBlock, .micro_batch_tokens = 8, .head_rows_per_chunk = 3}, "cpu_split_and_checkpointed"});
   }
   return cases;
 }

@@ -40,10 +40,10 @@ Recipe recipe_of(const json& request) {
   const json recipe = request.value("recipe", json::object());
   Recipe out;
   out.threads = recipe.value("threads", 1);
-  out.grad_checkpoint = recipe.value("grad_checkpoint", false);
+  if (recipe.value("grad_checkpoint", false)) out.recompute = Recompute::kBlock;
   out.head_rows_per_chunk = recipe.value("head_rows_per_chunk", std::int64_t{0});
   out.micro_batch_tokens = recipe.value("micro_batch_tokens", std::int64_t{0});
-  out.kernels = recipe.value("kernels", "cpu") == "reference" ? KernelSet::kReference : KernelSet::kCpu;
+  if (recipe.value("kernels", "cpu") == "reference") out.kernels = KernelSet::kReference;
   return out;
 }
 

@@ -1,4 +1,4 @@
-// The machine's fused multiply-add peak, measured: what the kernel benchmarks give their results as a share of.
+// The machine's fused multiply-add peak, measured: what speeds are given as a share of, and what predicted times rest on.
 #pragma once
 
 namespace evolora {

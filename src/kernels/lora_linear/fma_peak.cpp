@@ -1,4 +1,4 @@
-// See fma_peak.h. (Named as a benchmark so that it is linked into the benchmarks only.)
+// Independent chains of multiply-adds on registers, on every thread at once.
 #include <time.h>
 
 #include <array>
@@ -11,7 +11,7 @@
 #include "kernels/lora_linear/targets.h"
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "kernels/lora_linear/fma_peak_benchmark.cpp"
+#define HWY_TARGET_INCLUDE "kernels/lora_linear/fma_peak.cpp"
 #include <hwy/foreach_target.h>
 
 #include <hwy/highway.h>

@@ -1,0 +1,41 @@
+// Flags come from the table of request keys (train/request_keys.h), so a new key is a new flag everywhere.
+#include "train_flags.h"
+
+#include <vector>
+
+#include "command.h"
+#include "train/request_keys.h"
+#include "train/request_yaml.h"
+
+namespace evolora {
+
+void add_train_flags(CLI::App& app, const std::shared_ptr<TrainFlags>& flags) {
+  add_value(app, "-c,--config", flags->config, "YAML file with training options; flags win over it");
+  for (const RequestKey& key : request_keys()) {
+    if (!key.has_flag) continue;
+    const std::string name(key.key);
+    if (key.kind == ValueKind::kBool) {
+      flags->options[name] = app.add_flag(flag_of_key(name))->description(std::string(key.help));
+      continue;
+    }
+    CLI::Option* option = add_value(app, flag_of_key(name), flags->values[name], std::string(key.help));
+    option->type_name(key.kind == ValueKind::kInteger ? "N" : key.kind == ValueKind::kNumber ? "X" : "TEXT");
+    flags->options[name] = option;
+  }
+}
+
+Result<TrainRequest> request_from_flags(const TrainFlags& flags, FileSystem& files) {
+  std::vector<Setting> from_flags;
+  for (const RequestKey& key : request_keys()) {
+    const auto option = flags.options.find(std::string(key.key));
+    if (option == flags.options.end() || option->second->count() == 0) continue;
+    from_flags.push_back(TRY(setting_from_flag(key, option->second->results().back())));
+  }
+  std::vector<Setting> from_yaml;
+  if (!flags.config.empty()) from_yaml = TRY(read_request_yaml(files, flags.config));
+  TrainRequest request = TRY(build_train_request(from_yaml, from_flags));
+  request.config = flags.config;
+  return request;
+}
+
+}  // namespace evolora

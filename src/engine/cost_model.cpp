@@ -1,0 +1,134 @@
+// Counting follows layer_program.cpp: where it stops following the chain down, so does this.
+#include "engine/cost_model.h"
+
+#include <initializer_list>
+
+namespace evolora {
+namespace {
+
+class PassCounter {
+ public:
+  PassCounter(const ModelWeights& weights, const AdapterSet& adapters, const Recipe& recipe, const Batch& batch)
+      : weights_(weights), spec_(weights.spec()), adapters_(adapters), recipe_(recipe), n_(static_cast<double>(batch.token_count())) {
+    for (std::size_t s = 0; s + 1 < batch.segment_starts.size(); ++s) {
+      const double length = batch.segment_starts[s + 1] - batch.segment_starts[s];
+      // Queries times the keys they see, for scores and for values.
+      attention_ += 2 * 2 * static_cast<double>(spec_.query_width()) * length * (length + 1) / 2;
+    }
+  }
+
+  StepCost count(std::int64_t supervised, bool training, bool prefix_loaded) {
+    using enum Projection;
+    const std::int64_t first = adapters_.first_layer();
+    for (std::int64_t layer = prefix_loaded ? first : 0; layer < spec_.num_layers; ++layer) {
+      const bool learns = training && layer >= first;
+      forward(layer, {kQ, kK, kV, kO, kGate, kUp, kDown}, cost_.necessary);
+      attend(1, cost_.necessary);
+      cost_.moved_bytes += elements_per_layer() * kForwardBytes;
+      if (learns && recipe_.saved_activations == StorageType::kBf16) cost_.moved_bytes += elements_per_layer() * kStorageBytes;
+    }
+    if (training) {
+      for (std::int64_t layer = first; layer < spec_.num_layers; ++layer) backward(layer, layer == first);
+    }
+    const double head = 2 * static_cast<double>(supervised) * static_cast<double>(spec_.vocab_size * spec_.hidden_size);
+    cost_.necessary += training ? 2 * head : head;
+    return cost_;
+  }
+
+ private:
+  static constexpr double kForwardBytes = 16;  // read and written once or twice by norms, rope, swiglu, residual sums
+  static constexpr double kStorageBytes = 12;  // 4 read, 2 written; later 2 read, 4 written
+
+  double elements_per_layer() const { return n_ * static_cast<double>(4 * spec_.hidden_size + 2 * spec_.kv_width() + 2 * spec_.intermediate_size); }
+  bool any(std::int64_t layer, std::initializer_list<Projection> projections) const {
+    for (const Projection p : projections) {
+      if (adapters_.find(layer, p) != nullptr) return true;
+    }
+    return false;
+  }
+  void attend(double factor, double& into) {
+    into += factor * attention_;
+    cost_.attention += factor * attention_;
+  }
+  void base(std::int64_t layer, Projection p, double& into) {
+    const WeightView& weight = weights_.layer(layer)[p].weight;
+    const auto size = static_cast<double>(weight.out * weight.in);
+    into += 2 * n_ * size;
+    cost_.decoded_weights += size;
+  }
+  void forward(std::int64_t layer, std::initializer_list<Projection> projections, double& into) {
+    for (const Projection p : projections) {
+      base(layer, p, into);
+      const AdapterModule* adapter = adapters_.find(layer, p);
+      if (adapter != nullptr) into += 2 * n_ * static_cast<double>(adapter->rank * (adapter->in + adapter->out));
+    }
+  }
+  void linear_backward(std::int64_t layer, std::initializer_list<Projection> projections, bool dx) {
+    for (const Projection p : projections) {
+      if (dx) base(layer, p, cost_.necessary);
+      const AdapterModule* adapter = adapters_.find(layer, p);
+      if (adapter == nullptr) continue;
+      const double inputs = dx ? 2 : 1;  // dA, and dx where it is wanted
+      cost_.necessary +=
+          2 * n_ * static_cast<double>(adapter->rank) * (inputs * static_cast<double>(adapter->in) + 2 * static_cast<double>(adapter->out));
+    }
+  }
+  void backward(std::int64_t layer, bool lowest) {
+    using enum Projection;
+    if (recipe_.recompute == Recompute::kBlock) {
+      forward(layer, {kQ, kK, kV, kO, kGate, kUp}, cost_.recomputed);
+      attend(1, cost_.recomputed);
+    } else if (recipe_.recompute == Recompute::kMlp) {
+      forward(layer, {kGate, kUp}, cost_.recomputed);
+    }
+    cost_.moved_bytes += elements_per_layer() * 2 * kForwardBytes;
+    const bool below_down = !lowest || any(layer, {kGate, kUp, kO, kQ, kK, kV});
+    const bool below_mlp = !lowest || any(layer, {kO, kQ, kK, kV});
+    const bool below_o = !lowest || any(layer, {kQ, kK, kV});
+    linear_backward(layer, {kDown}, below_down);
+    if (!below_down) return;
+    linear_backward(layer, {kGate, kUp}, below_mlp);
+    if (!below_mlp) return;
+    linear_backward(layer, {kO}, below_o);
+    if (!below_o) return;
+    attend(2.5, cost_.necessary);  // scores again, and four products
+    linear_backward(layer, {kQ, kK, kV}, !lowest);
+  }
+
+  const ModelWeights& weights_;
+  const ModelSpec& spec_;
+  const AdapterSet& adapters_;
+  const Recipe& recipe_;
+  double n_;
+  double attention_ = 0;  // forward
+  StepCost cost_;
+};
+
+}  // namespace
+
+StepCost& StepCost::operator+=(const StepCost& other) {
+  necessary += other.necessary;
+  recomputed += other.recomputed;
+  attention += other.attention;
+  decoded_weights += other.decoded_weights;
+  moved_bytes += other.moved_bytes;
+  return *this;
+}
+
+StepCost cost_of_pass(const ModelWeights& weights, const AdapterSet& adapters, const Recipe& recipe, const Batch& batch, bool training,
+                      bool prefix_loaded) {
+  return PassCounter(weights, adapters, recipe, batch).count(batch.supervised_count(), training, prefix_loaded);
+}
+
+double predicted_seconds(const StepCost& cost, double peak_flops) {
+  // Shares of the peak that the kernels were measured at (docs/performance.md), and what a core moves beside them.
+  constexpr double kGemmShare = 0.88;
+  constexpr double kAttentionShare = 0.45;
+  constexpr double kRowsPerDecode = 6;  // decoding a weight costs as much as multiplying it with this many rows
+  constexpr double kBytesPerSecond = 8e9;
+  const double gemm = cost.necessary + cost.recomputed - cost.attention;
+  return gemm / (kGemmShare * peak_flops) + cost.attention / (kAttentionShare * peak_flops) + 2 * kRowsPerDecode * cost.decoded_weights / peak_flops +
+         cost.moved_bytes / kBytesPerSecond;
+}
+
+}  // namespace evolora

@@ -1,0 +1,69 @@
+// One row block per sample, appended; a sample that comes again with more tokens (compat batches are cut differently) is stored anew.
+#include "engine/prefix_store.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+
+namespace evolora {
+namespace {
+
+std::int64_t segment_tokens(const Batch& batch, std::size_t s) { return batch.segment_starts[s + 1] - batch.segment_starts[s]; }
+
+}  // namespace
+
+PrefixStore PrefixStore::in_memory(std::int64_t hidden_size) { return PrefixStore(hidden_size); }
+
+Result<PrefixStore> PrefixStore::in_file(const fs::path& folder, std::int64_t hidden_size) {
+  PrefixStore store(hidden_size);
+  store.file_.emplace(TRY(ScratchFile::create(folder)));
+  return store;
+}
+
+bool PrefixStore::accepts(const Batch& batch) const {
+  return status_.ok() && static_cast<std::int64_t>(batch.segment_samples.size()) == batch.segment_count() &&
+         std::all_of(batch.segment_samples.begin(), batch.segment_samples.end(), [](std::int64_t sample) { return sample >= 0; });
+}
+
+bool PrefixStore::covers(const Batch& batch) const {
+  if (!accepts(batch)) return false;
+  for (std::size_t s = 0; s < batch.segment_samples.size(); ++s) {
+    const auto found = entries_.find(batch.segment_samples[s]);
+    if (found == entries_.end() || found->second.tokens < segment_tokens(batch, s)) return false;
+  }
+  return true;
+}
+
+void PrefixStore::load(const Batch& batch, float* hidden) {
+  for (std::size_t s = 0; s < batch.segment_samples.size(); ++s) {
+    const Entry& entry = entries_.at(batch.segment_samples[s]);
+    const auto count = static_cast<std::size_t>(segment_tokens(batch, s) * hidden_size_);
+    float* out = hidden + batch.segment_starts[s] * hidden_size_;
+    if (file_) {
+      // What was written can be read, unless the disk itself fails; there is no step to go on with then.
+      CHECK(file_->read_at(entry.offset * sizeof(float), std::as_writable_bytes(std::span(out, count))).ok());
+    } else {
+      std::copy_n(memory_.begin() + static_cast<std::ptrdiff_t>(entry.offset), count, out);
+    }
+  }
+}
+
+void PrefixStore::store(const Batch& batch, const float* hidden) {
+  for (std::size_t s = 0; s < batch.segment_samples.size(); ++s) {
+    const Entry entry{.offset = floats_, .tokens = segment_tokens(batch, s)};
+    const auto found = entries_.find(batch.segment_samples[s]);
+    if (found != entries_.end() && found->second.tokens >= entry.tokens) continue;
+    const auto count = static_cast<std::size_t>(entry.tokens * hidden_size_);
+    const std::span rows(hidden + batch.segment_starts[s] * hidden_size_, count);
+    if (file_) {
+      status_ = file_->write_at(entry.offset * sizeof(float), std::as_bytes(rows));
+      if (!status_.ok()) return;
+    } else {
+      memory_.insert(memory_.end(), rows.begin(), rows.end());
+    }
+    floats_ += count;
+    entries_[batch.segment_samples[s]] = entry;
+  }
+}
+
+}  // namespace evolora

@@ -1,0 +1,29 @@
+// Field by field: what is chosen wins.
+#include "engine/recipe.h"
+
+namespace evolora {
+
+Recipe with_choices(const Recipe& base, const RecipeChoices& choices) {
+  return {.threads = choices.threads.value_or(base.threads),
+          .kernels = choices.kernels.value_or(base.kernels),
+          .recompute = choices.recompute.value_or(base.recompute),
+          .saved_activations = choices.saved_activations.value_or(base.saved_activations),
+          .micro_batch_tokens = choices.micro_batch_tokens.value_or(base.micro_batch_tokens),
+          .head_rows_per_chunk = choices.head_rows_per_chunk.value_or(base.head_rows_per_chunk),
+          .prefix_cache = choices.prefix_cache.value_or(base.prefix_cache),
+          .release_weights = choices.release_weights.value_or(base.release_weights)};
+}
+
+RecipeChoices merge_choices(const RecipeChoices& stronger, const RecipeChoices& weaker) {
+  const auto either = [](const auto& a, const auto& b) { return a ? a : b; };
+  return {.threads = either(stronger.threads, weaker.threads),
+          .kernels = either(stronger.kernels, weaker.kernels),
+          .recompute = either(stronger.recompute, weaker.recompute),
+          .saved_activations = either(stronger.saved_activations, weaker.saved_activations),
+          .micro_batch_tokens = either(stronger.micro_batch_tokens, weaker.micro_batch_tokens),
+          .head_rows_per_chunk = either(stronger.head_rows_per_chunk, weaker.head_rows_per_chunk),
+          .prefix_cache = either(stronger.prefix_cache, weaker.prefix_cache),
+          .release_weights = either(stronger.release_weights, weaker.release_weights)};
+}
+
+}  // namespace evolora

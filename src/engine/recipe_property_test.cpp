@@ -1,0 +1,169 @@
+// Every field of a recipe at every value, alone and in random company, against the reference step.
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "base/test_folder.h"
+#include "engine/training_engine_test_support.h"
+
+namespace evolora {
+namespace {
+
+class RecipePropertyTest : public ::testing::Test {
+ protected:
+  ModelWeights load(const TestModel& model) { return load_test_model(model, folder_ / std::to_string(++models_)); }
+  TestFolder folder_;
+  int models_ = 0;
+};
+
+template <typename T>
+T pick(std::mt19937& random, std::initializer_list<T> values) {
+  return values.begin()[random() % values.size()];
+}
+
+Recipe random_recipe(std::mt19937& random) {
+  Recipe recipe;
+  recipe.threads = pick(random, {1, 2});
+  for (int slot = 0; slot < kSlotCount; ++slot) {
+    if (random() % 4 == 0) recipe.kernels.set(static_cast<Slot>(slot), KernelSet::kReference);
+  }
+  recipe.recompute = pick(random, {Recompute::kNothing, Recompute::kMlp, Recompute::kBlock});
+  recipe.saved_activations = pick(random, {StorageType::kFp32, StorageType::kBf16});
+  recipe.micro_batch_tokens = pick<std::int64_t>(random, {0, 1, 20, 45, 1000});
+  recipe.head_rows_per_chunk = pick<std::int64_t>(random, {0, 1, 5, 64});
+  recipe.prefix_cache = pick(random, {PrefixCache::kOff, PrefixCache::kMemory, PrefixCache::kFile});
+  recipe.release_weights = random() % 2 == 0;
+  return recipe;
+}
+
+// A saved tensor in bf16 is off by at most 2^-9 of each element. A gradient is a sum of products of such elements, through up to 6 saved tensors a
+// block, whose errors are independent: sqrt(6 L) 2^-9 of the norm, and as much again for what the softmax and the norms amplify.
+double storage_bound(const Recipe& recipe, const ModelSpec& spec) {
+  if (recipe.saved_activations == StorageType::kFp32) return 0;
+  return 2 * 0x1p-9 * std::sqrt(6.0 * static_cast<double>(spec.num_layers));
+}
+
+void expect_step(const StepResult& expected, const StepResult& got, const Recipe& recipe, const ModelSpec& spec) {
+  EXPECT_NEAR(expected.loss, got.loss, rounding_bound(spec, expected.loss));
+  std::vector<float> difference = expected.gradients;
+  for (std::size_t i = 0; i < difference.size(); ++i) difference[i] -= got.gradients[i];
+  EXPECT_LE(norm(difference), (rounding_bound(spec, 1.0) + storage_bound(recipe, spec)) * norm(expected.gradients));
+}
+
+TEST_F(RecipePropertyTest, RandomRecipesGiveTheReferenceStep) {
+  std::mt19937 random(20261124);
+  for (int round = 0; round < 60; ++round) {
+    TestModel model{.model_type = pick<const char*>(random, {"llama", "qwen2"}), .num_layers = 3, .seed = random()};
+    model.quantization = pick<std::optional<AffineQuantization>>(random, {std::nullopt, AffineQuantization{4, 32}, AffineQuantization{8, 32}});
+    model.dtype = pick(random, {DType::kF32, DType::kF16, DType::kBF16});
+    const ModelWeights weights = load(model);
+    AdapterOptions options{.num_layers = pick<std::int64_t>(random, {1, 2, 3}), .rank = pick<std::int64_t>(random, {1, 4, 9}), .scale = 2.0F};
+    options.dropout = pick(random, {0.0F, 0.25F});
+    if (random() % 3 == 0) options.keys = std::vector<std::string>{pick<const char*>(random, {"self_attn.v_proj", "mlp.down_proj", "mlp.gate_proj"})};
+    AdapterSet adapters = make_adapters(weights.spec(), options);
+    Batch batch = make_batch({17, 5, 40, 8}, weights.spec().vocab_size, random());
+    batch.segment_samples = {7, 3, 11, 4};
+    Recipe recipe = random_recipe(random);
+    if (options.dropout > 0) recipe.micro_batch_tokens = 0;  // a mask belongs to a pass: another split draws others
+    SCOPED_TRACE("round " + std::to_string(round));
+
+    const StepResult expected = run_step(weights, adapters, kReference, batch);
+    expect_step(expected, run_step(weights, adapters, recipe, batch), recipe, weights.spec());
+  }
+}
+
+TEST_F(RecipePropertyTest, SavedInBf16TakesHalfTheMemoryAndLeavesTheLossAlone) {
+  const ModelWeights weights = load({.num_layers = 6});
+  AdapterSet adapters = make_adapters(weights.spec(), {.num_layers = 6, .rank = 4});
+  const Batch batch = make_batch({700, 500}, weights.spec().vocab_size, 3);
+  const StepResult exact = run_step(weights, adapters, {.threads = 2}, batch);
+  const StepResult rounded = run_step(weights, adapters, {.threads = 2, .saved_activations = StorageType::kBf16}, batch);
+  EXPECT_EQ(exact.loss, rounded.loss);
+  EXPECT_NE(exact.gradients, rounded.gradients);  // it was really rounded
+  Threads threads(2);
+  const auto bytes = [&](const Recipe& recipe) { return TrainingEngine(weights, adapters, recipe, threads).arena_bytes_for(batch, true); };
+  const auto fp32 = static_cast<double>(bytes({}));
+  EXPECT_LT(static_cast<double>(bytes({.saved_activations = StorageType::kBf16})), 0.8 * fp32);
+  EXPECT_LT(static_cast<double>(bytes({.recompute = Recompute::kMlp})), 0.8 * fp32);
+}
+
+TEST_F(RecipePropertyTest, ThePrefixCacheChangesNoBit) {
+  for (const PrefixCache where : {PrefixCache::kMemory, PrefixCache::kFile}) {
+    for (const StorageType storage : {StorageType::kFp32, StorageType::kBf16}) {
+      const ModelWeights weights = load({.num_layers = 4});
+      AdapterSet adapters = make_adapters(weights.spec(), {.num_layers = 2, .rank = 4, .dropout = 0.2F});
+      Batch first = make_batch({20, 33, 9}, weights.spec().vocab_size, 8);
+      first.segment_samples = {2, 0, 1};
+      // The same samples in another order and company, one of them shorter.
+      const auto with = [&](const Recipe& recipe, bool cache) {
+        Threads threads(2);
+        TrainingEngine engine(weights, adapters, recipe, threads);
+        engine.poison_buffers(true);
+        if (cache) {
+          engine.use_prefix_store(where == PrefixCache::kFile ? PrefixStore::in_file(fs::temp_directory_path(), weights.spec().hidden_size).value()
+                                                              : PrefixStore::in_memory(weights.spec().hidden_size));
+        }
+        std::vector<double> losses;
+        for (int pass = 0; pass < 3; ++pass) {
+          losses.push_back(engine.forward_backward(first, 0.1, 5));
+          losses.push_back(engine.loss_sum(first));
+        }
+        const std::vector<float> gradients(engine.gradients(), engine.gradients() + engine.gradient_count());
+        if (cache) {
+          EXPECT_EQ(engine.prefix_store()->stored_bytes(), 62U * 64U * sizeof(float));
+          EXPECT_EQ(engine.call_counts().of(Slot::kEmbedding, Pass::kForward), 1U);
+        } else {
+          EXPECT_EQ(engine.call_counts().of(Slot::kEmbedding, Pass::kForward), 6U);
+        }
+        return std::pair(losses, gradients);
+      };
+      const Recipe recipe{.threads = 2, .saved_activations = storage};
+      EXPECT_EQ(with(recipe, false), with(recipe, true));
+    }
+  }
+}
+
+TEST_F(RecipePropertyTest, ThePrefixCacheKnowsWhatItHas) {
+  const ModelWeights weights = load({.num_layers = 3});
+  AdapterSet adapters = make_adapters(weights.spec(), {.num_layers = 1, .rank = 2});
+  Batch batch = make_batch({6, 4}, weights.spec().vocab_size, 1);
+  PrefixStore store = PrefixStore::in_memory(2);
+  EXPECT_FALSE(store.accepts(batch));  // nobody said which samples these are
+  batch.segment_samples = {5, -1};
+  EXPECT_FALSE(store.accepts(batch));
+  batch.segment_samples = {5, 6};
+  EXPECT_TRUE(store.accepts(batch));
+  EXPECT_FALSE(store.covers(batch));
+  std::vector<float> hidden(20);
+  for (std::size_t i = 0; i < hidden.size(); ++i) hidden[i] = static_cast<float>(i);
+  store.store(batch, hidden.data());
+  EXPECT_TRUE(store.covers(batch));
+
+  Batch shorter = make_batch({3}, weights.spec().vocab_size, 1);
+  shorter.segment_samples = {6};
+  EXPECT_TRUE(store.covers(shorter));
+  std::vector<float> got(6);
+  store.load(shorter, got.data());
+  EXPECT_EQ(got, std::vector<float>(hidden.begin() + 12, hidden.begin() + 18));
+
+  Batch longer = make_batch({5}, weights.spec().vocab_size, 1);
+  longer.segment_samples = {6};
+  EXPECT_FALSE(store.covers(longer));
+  store.store(longer, hidden.data());
+  EXPECT_TRUE(store.covers(longer));
+}
+
+TEST_F(RecipePropertyTest, ChoicesWinOverTheBaseAndTheStrongerOverTheWeaker) {
+  RecipeChoices flags;
+  flags.threads = 3;
+  flags.recompute = Recompute::kMlp;
+  RecipeChoices file;
+  file.threads = 9;
+  file.saved_activations = StorageType::kBf16;
+  const Recipe recipe = with_choices({.micro_batch_tokens = 7}, merge_choices(flags, file));
+  const Recipe expected{.threads = 3, .recompute = Recompute::kMlp, .saved_activations = StorageType::kBf16, .micro_batch_tokens = 7};
+  EXPECT_EQ(recipe, expected);
+}
+
+}  // namespace
+}  // namespace evolora
