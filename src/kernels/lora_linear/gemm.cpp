@@ -26,7 +26,7 @@ struct Strip {
   const float* panel;
 };
 
-// What the sums of a depth block start from.
+// What the sums of a depth block are added to.
 struct Start {
   const float* zeros_or_bias;  // by column of the strip, the same for every row; null: c itself
 };
@@ -45,8 +45,8 @@ void compute_strip(const Product& product, const Strip& strip, std::span<const R
     float* c = product.c + first * product.ldc + strip.col;
     TileArgs tile{segments.data(), segments.size(), first - block_row0, strip.panel, start.zeros_or_bias, 0, c, product.ldc};
     if (start.zeros_or_bias == nullptr) {
-      tile.init = c;
-      tile.init_stride = product.ldc;
+      tile.before = c;
+      tile.before_stride = product.ldc;
     }
     if (strip.valid == width) {
       tile_function(count, strip.vectors)(tile);
@@ -55,10 +55,10 @@ void compute_strip(const Product& product, const Strip& strip, std::span<const R
     // The last columns of c: the tile works beside c on its full width.
     for (int i = 0; i < count; ++i) {
       float* row = spare + i * width;
-      std::fill_n(std::copy_n(tile.init + i * tile.init_stride, strip.valid, row), width - strip.valid, 0.0f);
+      std::fill_n(std::copy_n(tile.before + i * tile.before_stride, strip.valid, row), width - strip.valid, 0.0f);
     }
-    tile.init = tile.c = spare;
-    tile.init_stride = tile.ldc = width;
+    tile.before = tile.c = spare;
+    tile.before_stride = tile.ldc = width;
     tile_function(count, strip.vectors)(tile);
     for (int i = 0; i < count; ++i) std::copy_n(spare + i * width, strip.valid, c + i * product.ldc);
   }

@@ -238,6 +238,25 @@ TEST(Linear, MatchesReferenceWithBothBetas) {
   }
 }
 
+// The gradient of a head is a sum over the vocabulary: one large term and many small ones, each below half a unit in the last place of the large one.
+TEST(Linear, SmallTermsOfALongSumAreNotLost) {
+  constexpr std::int64_t kOut = 49152, kIn = 40;
+  constexpr double kSmall = 0x1p-25, kSmallTerms = kSmall * (kOut - 1);
+  const std::vector<float> ones(kOut * kIn, 1.0f);
+  const WeightView weight{.out = kOut, .in = kIn, .dtype = DType::kF32, .data = reinterpret_cast<const std::byte*>(ones.data())};
+  for_each_target([&] {
+    for (const std::int64_t n : {1, 9}) {
+      std::vector<float> dy(count_of(n, kOut), static_cast<float>(kSmall));
+      for (std::int64_t row = 0; row < n; ++row) dy[count_of(row, kOut)] = 1.0f;
+      Buffer dx(count_of(n, kIn));
+      TestContext context(2, cpu::linear_backward_workspace_bytes(weight, n, 2));
+      cpu::linear_backward(weight, dy.data(), n, 0.0f, dx.data(), context.get());
+      // The depth block of the large term loses its small ones; no block is a tenth of the vocabulary.
+      for (std::size_t i = 0; i < dx.size(); ++i) EXPECT_NEAR(dx[i], 1.0 + kSmallTerms, 0.1 * kSmallTerms) << "element " << i;
+    }
+  });
+}
+
 TEST(WeightValue, DecodesByHand) {
   // Word 0x76543210 holds 0, 1, ... 7 (little end first); the second group has another scale.
   std::vector<std::uint32_t> words(8, 0x76543210u);
