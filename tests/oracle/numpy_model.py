@@ -11,6 +11,8 @@ import mlx.core as mx
 import numpy as np
 
 UNIT_ROUNDOFF = 2.0**-24  # of float32
+BLOCK = 4096  # terms: longer than any sum of the models here but those over SmolLM2's vocabulary
+PIECE = 2**20  # elements
 
 PROJECTIONS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
 
@@ -29,6 +31,14 @@ class Rounding:
         return terms.sum(axis=-1, keepdims=True)
 
 
+def product_of_squares(a, b):
+    """(a * a) @ (b * b), a large b in pieces: fresh memory for its squares would cost more than the arithmetic."""
+    if b.ndim > 2 or b.size <= PIECE:
+        return (a * a) @ (b * b)
+    step = max(1, PIECE // b.shape[1])
+    return sum(np.square(a[:, i : i + step]) @ np.square(b[i : i + step]) for i in range(0, b.shape[0], step))
+
+
 class MonteCarloRounding(Rounding):
     """Random errors as a float32 implementation makes them (Monte Carlo arithmetic, Parker 1997).
 
@@ -36,6 +46,10 @@ class MonteCarloRounding(Rounding):
     within u of it (variance u^2/3 of its square). The partial sums go to S evenly, plus a random walk that ends there (a bridge): their squares add up to
     K/3 S^2 + K/6 Q, Q the sum of the squared terms. So the error has the variance u^2 K (S^2/9 + Q/18): the first part is that of terms of one sign, both
     together that of random signs (Higham & Mary 2019, doi 10.1137/18M1226312). Blocked sums err less.
+
+    Roundings are independent only while the terms are larger than the unit of the partial sum, so this is how sums of up to BLOCK terms err. Longer ones
+    (over a vocabulary) are sums of blocks: BLOCK + K/BLOCK roundings. The engine's depth blocks (kDepth of lora_linear) and the lanes of its softmax
+    sums are shorter than BLOCK.
     """
 
     def __init__(self, seed):
@@ -45,14 +59,39 @@ class MonteCarloRounding(Rounding):
         return value * (1.0 + UNIT_ROUNDOFF * self.random.standard_normal(np.shape(value)))
 
     def _inexact(self, total, squares, count):
-        deviation = UNIT_ROUNDOFF * np.sqrt(count * (total * total / 9.0 + squares / 18.0))
+        roundings = min(count, BLOCK) + count / BLOCK
+        deviation = UNIT_ROUNDOFF * np.sqrt(roundings * (total * total / 9.0 + squares / 18.0))
         return total + deviation * self.random.standard_normal(total.shape)
 
     def matmul(self, a, b):
-        return self._inexact(a @ b, (a * a) @ (b * b), a.shape[-1])
+        return self._inexact(a @ b, product_of_squares(a, b), a.shape[-1])
 
     def sum(self, terms):
         return self._inexact(super().sum(terms), super().sum(terms * terms), terms.shape[-1])
+
+
+class OneAccumulatorRounding(MonteCarloRounding):
+    """As MonteCarloRounding, but sums of any length in one float32 accumulator, as MLX on this CPU does them (netlib's BLAS, quantized_matmul, softmax,
+    logsumexp: plain loops).
+
+    A term below half a unit in the last place of the partial sum is lost. In a softmax over a vocabulary, and in the product of its gradient with the
+    head, that happens to thousands of terms of one sign, so the errors add up instead of cancelling (stagnation: Croci et al. 2022, doi
+    10.1098/rsos.211631). No independent errors describe that: these sums really run in float32 here. For SmolLM2 it is 10 to 60 times the rest.
+    """
+
+    def matmul(self, a, b):
+        if a.shape[-1] <= BLOCK:
+            return super().matmul(a, b)
+        a, b = np.float32(a), np.float32(b)
+        total = np.zeros((a.shape[0], b.shape[1]), np.float32)
+        for k in range(b.shape[0]):
+            total += a[:, k, None] * b[k]
+        return total.astype(np.float64)
+
+    def sum(self, terms):
+        if terms.shape[-1] <= BLOCK:
+            return super().sum(terms)
+        return np.cumsum(terms, axis=-1, dtype=np.float32)[..., -1:].astype(np.float64)
 
 
 @dataclass

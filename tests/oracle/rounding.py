@@ -12,10 +12,10 @@ SAFETY = 4.0
 class GradientTolerance:
     """The exact loss and gradients of a batch, and how much a float32 result may differ from them."""
 
-    def __init__(self, model, passes, adapters_of_pass):
-        """passes: [(batch, loss_scale)]; adapters_of_pass: Adapters for each (their masks may differ)."""
+    def __init__(self, model, passes, adapters_of_pass, rounding=MonteCarloRounding):
+        """passes: [(batch, loss_scale)]; adapters_of_pass: Adapters for each (their masks may differ). rounding: how the implementation sums."""
         self.losses, self.exact = self._run(model, passes, adapters_of_pass, None)
-        draws = [self._run(model, passes, adapters_of_pass, MonteCarloRounding(seed)) for seed in range(DRAWS)]
+        draws = [self._run(model, passes, adapters_of_pass, rounding(seed)) for seed in range(DRAWS)]
         self.norm = {k: SAFETY * max(np.linalg.norm(g[k] - e) for _, g in draws) for k, e in self.exact.items()}
         self.largest = {k: SAFETY * max(np.abs(g[k] - e).max() for _, g in draws) for k, e in self.exact.items()}
         # A sum of cross-entropies is one number: its error is SAFETY deviations of a sum of independent errors, each row's measured by the draws.
@@ -34,17 +34,19 @@ class GradientTolerance:
         return losses, total
 
     def ratio(self, gradients, against=None):
-        """(largest error / tolerance, name). against: another float32 result instead of the exact one, which may err as much."""
+        """(largest error / tolerance, name). against: (gradients, tolerance) of another float32 result instead of the exact one."""
         assert set(gradients) == set(self.exact), sorted(set(gradients) ^ set(self.exact))
-        share = 1.0 if against is None else 0.5
-        against = against or self.exact
         worst = (0.0, "")
         for k in self.exact:
             assert gradients[k].shape == self.exact[k].shape, k
-            error = np.asarray(gradients[k], np.float64) - against[k]
+            reference, norm, largest = self.exact[k], self.norm[k], self.largest[k]
+            if against is not None:
+                others, tolerance = against
+                reference, norm, largest = others[k], norm + tolerance.norm[k], largest + tolerance.largest[k]
+            error = np.asarray(gradients[k], np.float64) - reference
             if not np.isfinite(error).all():
                 return np.inf, k
-            worst = max(worst, (share * max(np.linalg.norm(error) / self.norm[k], np.abs(error).max() / self.largest[k]), k))
+            worst = max(worst, (max(np.linalg.norm(error) / norm, np.abs(error).max() / largest), k))
         return worst
 
 
