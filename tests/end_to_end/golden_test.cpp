@@ -14,6 +14,7 @@
 
 #include "base/file_system.h"
 #include "base/process.h"
+#include "base/test_folder.h"
 #include "engine/training_engine.h"
 #include "formats/safetensors.h"
 #include "model/adapter.h"
@@ -138,10 +139,8 @@ void expect_losses(const std::vector<double>& ours, const json& training, const 
 TEST_P(GoldenTrainingTest, LossesAreThoseOfMlxLm) {
   const Golden golden{GetParam(), {}, ""};
   const fs::path folder = folder_of(golden);
-  const fs::path out = fs::path(testing::TempDir()) / ("evolora_" + GetParam());
+  const TestFolder out;
   FileSystem& files = real_file_system();
-  ASSERT_TRUE(files.remove(out).ok());
-  ASSERT_TRUE(files.create_directories(out).ok());
   ASSERT_TRUE(write_file_atomically(files, out / "config.yaml", "lora_parameters: {rank: 4, scale: 20.0, dropout: 0.0}\n").ok());
   const ProcessRequest request{.argv = {EVOLORA_BINARY,
                                         "train",
