@@ -5,6 +5,7 @@ import re
 import struct
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,16 +69,24 @@ def read_reports(path):
     return train, val, tokens / max(1, len(train))
 
 
-def run_mlx_lm(folder, arguments, twin=None):
+def run_mlx_lm(folder, arguments, twin=None, flags=()):
     folder.mkdir(parents=True)
     reports = folder / "reports.jsonl"
     environment = dict(os.environ, HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
     if OPENBLAS.exists():
         environment["LD_PRELOAD"] = str(OPENBLAS)
-    command = [sys.executable, HERE / "mlx_lm_train.py", reports, *(["--twin", twin] if twin else []), "--", *arguments, "--adapter-path", folder]
+    command = [sys.executable, HERE / "mlx_lm_train.py", reports, *(["--twin", twin] if twin else []), *flags, "--", *arguments, "--adapter-path", folder]
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     return Run(folder, *read_reports(reports))
+
+
+def run_mlx_lm_and_twins(folder, arguments, flags=()):
+    """-> (run, its twins), side by side: each uses one core and starts slowly."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        runs = [pool.submit(run_mlx_lm, folder / (f"twin-{twin}" if twin else "mlx-lm"), arguments, twin, flags) for twin in (None, *TWINS)]
+        base, *twins = (run.result() for run in runs)
+    return base, twins
 
 
 def run_evolora(evolora, folder, arguments):
@@ -199,8 +208,7 @@ def small_run(models, evolora, tmp_path_factory):
             data = write_data(folder / "data", kind)
             config = write_config(folder / "config.yaml", **keys) if keys else None
             arguments = small_arguments(models[model], data, flags, config)
-            theirs = run_mlx_lm(folder / "mlx-lm", arguments)
-            twins = [run_mlx_lm(folder / f"twin-{seed}", arguments, seed) for seed in TWINS]
+            theirs, twins = run_mlx_lm_and_twins(folder, arguments)
             done[name] = (run_evolora(evolora, folder / "evolora", arguments), theirs, twins, arguments)
         return done[name]
 
@@ -281,44 +289,49 @@ def test_training_goes_on_from_mlx_lms_adapter(small_run, evolora, tmp_path, obs
     ours, theirs, _, arguments = small_run("llama q4, chat")
     arguments = [a for i, a in enumerate(arguments) if "--iters" not in (a, arguments[i - 1])] + ["--iters", "5"]
     resume = arguments + ["--resume-adapter-file", str(theirs.folder / "adapters.safetensors")]
-    base = run_mlx_lm(tmp_path / "mlx-lm", resume)
-    twins = [run_mlx_lm(tmp_path / f"twin-{seed}", resume, seed) for seed in TWINS]
+    base, twins = run_mlx_lm_and_twins(tmp_path, resume)
     compare_runs(observe, "resumed from mlx-lm's adapter", run_evolora(evolora, tmp_path / "evolora", resume), base, twins)
 
 
 # ---- SmolLM2 ----
 
-QUESTIONS = ("What is 2+3?", "Name a colour.", "Is ice cold?", "Spell cat.", "Say hello.", "Which planet is red?", "Is 7 odd?", "Opposite of up?")
-ANSWERS = ("5", "Blue", "Yes, it is.", "c-a-t", "Hello there!", "Mars", "Yes.", "Down")
+# A word each, and an empty system message (the template would add a long one): 18 tokens. mlx-lm's 4-bit product on this CPU is a scalar loop that takes
+# seconds for a step even so.
+WORDS = ("red", "apple"), ("one", "two"), ("hot", "cold"), ("cat", "dog"), ("day", "night"), ("left", "right"), ("sun", "moon"), ("yes", "no")
+TOKENS = 18
 
 
 def write_smollm2_data(folder):
     folder.mkdir(parents=True)
-    # A system message of ours: the template would add a long one.
-    records = [
-        dict(messages=[dict(role="system", content="Hi"), dict(role="user", content=q), dict(role="assistant", content=a)]) for q, a in zip(QUESTIONS, ANSWERS)
-    ]
+    records = [dict(messages=[dict(role=role, content=text) for role, text in zip(("system", "user", "assistant"), ("", *words))]) for words in WORDS]
     for name, part in (("train", records[:7]), ("valid", records[7:])):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in part))
     return folder
 
 
 def test_loss_curves_of_smollm2(smollm2, evolora, tmp_path, observe):
-    """Dense and 4-bit hold the same numbers, so mlx-lm's dense twins say how far apart its 4-bit run and ours may be."""
+    """Dense and 4-bit hold the same numbers, so dense twins say how far apart a 4-bit run and ours may be.
+
+    mlx-lm's own sums over the vocabulary are off by more than its other roundings, and the twins' are not: so they are far from the unchanged mlx-lm, and
+    close to one that also sums in blocks. We must be as close to each as they are.
+    """
     data = write_smollm2_data(tmp_path / "data")
 
     def arguments(kind):
         flags = ["--train", "--iters", STEPS, "--batch-size", 1, "--val-batches", 1, "--steps-per-eval", STEPS, "--steps-per-report", 1, "--num-layers", 4]
-        flags += ["--learning-rate", "1e-4", "--mask-prompt", "--max-seq-length", 33]
+        flags += ["--learning-rate", "1e-4", "--mask-prompt", "--max-seq-length", TOKENS]
         return [str(a) for a in ("--model", smollm2(kind), "--data", data, *flags)]
 
-    dense = run_mlx_lm(tmp_path / "mlx-lm-dense", arguments("dense"))
-    twins = [run_mlx_lm(tmp_path / f"twin-{seed}", arguments("dense"), seed) for seed in TWINS]
-    quantized = run_mlx_lm(tmp_path / "mlx-lm-q4", arguments("q4"))
+    with ThreadPoolExecutor(1) as beside:  # by far the longest
+        quantized = beside.submit(run_mlx_lm, tmp_path / "mlx-lm-q4", arguments("q4"))
+        dense = run_mlx_lm(tmp_path / "mlx-lm-dense", arguments("dense"))
+        in_blocks, twins = run_mlx_lm_and_twins(tmp_path / "in-blocks", arguments("dense"), ["--vocabulary-blocks"])
+        quantized = quantized.result()
     for kind, theirs in (("dense", dense), ("q4", quantized)):
         ours = run_evolora(evolora, tmp_path / f"evolora-{kind}", arguments(kind))
         assert len(ours.train) == STEPS and theirs.train[-1] < theirs.train[0]
-        compare_runs(observe, f"SmolLM2 {kind}", ours, theirs, twins, base=dense)
+        compare_runs(observe, f"SmolLM2 {kind}, unchanged mlx-lm", ours, theirs, twins, base=dense)
+        compare_runs(observe, f"SmolLM2 {kind}, mlx-lm that sums in blocks", ours, in_blocks, twins)
 
 
 @pytest.mark.parametrize("kind", ("dense", "q4"))
