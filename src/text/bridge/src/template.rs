@@ -10,9 +10,14 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::ValueKind;
 use minijinja::{Environment, Error, Output, State, Value};
 use serde_json::Value as Json;
+use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
+use std::sync::mpsc::{channel, sync_channel, Sender};
+use std::sync::OnceLock;
+use std::thread;
 
 pub struct EvbTemplate {
     environment: Environment<'static>,
+    worker: OnceLock<Result<Worker, String>>, // started by the first rendering
 }
 
 const NAME: &str = "chat_template";
@@ -25,6 +30,36 @@ const MAX_DEPTH: usize = 128; // nested loops, macros and includes; recursive JS
 const BASE_STACK_BYTES: u64 = 8 << 20;
 const STACK_BYTES_PER_FUEL: u64 = 40;
 const MAX_STACK_BYTES: u64 = 1 << 30;
+const WORKER_FUEL: u64 = 1_000_000; // of what the template's own thread renders: a conversation of up to some 500 KiB
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A thread that runs jobs one after the other and ends when the worker is dropped: cheaper than a thread for each rendering.
+struct Worker {
+    jobs: Sender<Job>,
+}
+
+impl Worker {
+    /// fuel: the most that a job may have.
+    fn start(fuel: u64) -> Result<Worker, String> {
+        let (jobs, queue) = channel::<Job>();
+        let stack = (BASE_STACK_BYTES + STACK_BYTES_PER_FUEL * fuel).min(MAX_STACK_BYTES) as usize;
+        let spawned = thread::Builder::new().stack_size(stack).spawn(move || queue.into_iter().for_each(|job| job()));
+        spawned.map_err(|error| format!("cannot start a thread with a stack of {stack} bytes: {error}"))?;
+        Ok(Worker { jobs })
+    }
+
+    /// What `body` returns; its panic goes on in the caller.
+    fn run<T: Send + 'static>(&self, body: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+        let (reply, answer) = sync_channel(1);
+        let job = move || {
+            let _ = reply.send(catch_unwind(AssertUnwindSafe(body)));
+        };
+        self.jobs.send(Box::new(job)).map_err(|error| error.to_string())?;
+        let outcome = answer.recv().map_err(|error| error.to_string())?;
+        Ok(outcome.unwrap_or_else(|payload| resume_unwind(payload)))
+    }
+}
 
 /// `{% generation %}` marks assistant text for transformers' masks. It only opens a scope, so `{% with %}` renders the same.
 fn without_generation_tags(source: &str) -> String {
@@ -83,7 +118,7 @@ fn build(source: &str) -> Result<EvbTemplate, String> {
     environment.add_function("raise_exception", filters::raise_exception);
     environment.add_function("strftime_now", filters::strftime_now);
     environment.add_template_owned(NAME, source).map_err(|error| describe(&error))?;
-    Ok(EvbTemplate { environment })
+    Ok(EvbTemplate { environment, worker: OnceLock::new() })
 }
 
 /// One line: what went wrong and where, with the causes.
@@ -139,11 +174,11 @@ fn render(template: &EvbTemplate, variables: &str) -> Result<String, String> {
         let compiled = environment.get_template(NAME).map_err(|error| describe(&error))?;
         compiled.render(to_value(&json)).map_err(|error| describe(&error))
     };
-    // On a thread of its own, whose stack (address space; memory only where it is used) is as large as the fuel can make necessary.
-    let stack = (BASE_STACK_BYTES + STACK_BYTES_PER_FUEL * fuel).min(MAX_STACK_BYTES) as usize;
-    let thread = std::thread::Builder::new().stack_size(stack).spawn(body);
-    let thread = thread.map_err(|error| format!("cannot start a thread with a stack of {stack} bytes: {error}"))?;
-    thread.join().unwrap_or_else(|payload| std::panic::resume_unwind(payload))
+    // On another thread, whose stack (address space; memory only where it is used) is as large as the fuel can make necessary.
+    if fuel > WORKER_FUEL {
+        return Worker::start(fuel)?.run(body)?;
+    }
+    template.worker.get_or_init(|| Worker::start(WORKER_FUEL)).as_ref().map_err(Clone::clone)?.run(body)?
 }
 
 /// # Safety
