@@ -48,8 +48,8 @@ class MonteCarloRounding(Rounding):
     together that of random signs (Higham & Mary 2019, doi 10.1137/18M1226312). Blocked sums err less.
 
     Roundings are independent only while the terms are larger than the unit of the partial sum, so this is how sums of up to BLOCK terms err. Longer ones
-    (over a vocabulary) are sums of blocks: BLOCK + K/BLOCK roundings. The engine's depth blocks (kDepth of lora_linear) and the lanes of its softmax
-    sums are shorter than BLOCK.
+    (over a vocabulary) are sums of blocks: BLOCK + K/BLOCK roundings. The engine's depth blocks (at most 1152, lora_linear/plan.cpp) and the lanes of its
+    softmax sums (V / 16 for vectors of 8) are shorter than BLOCK for the vocabularies here.
     """
 
     def __init__(self, seed):

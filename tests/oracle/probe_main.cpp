@@ -15,11 +15,20 @@ struct Verb {
 using namespace evolora::probe;
 
 constexpr Verb kVerbs[] = {
-    {"logits", probe_logits},         {"gradients", probe_gradients},     {"loss", probe_loss},
-    {"lora_init", probe_lora_init},   {"decode", probe_decode},           {"quantize", probe_quantize},
-    {"dequantize", probe_dequantize}, {"safetensors", probe_safetensors}, {"tokenize", probe_tokenize},
-    {"convert", probe_convert},       {"adapter_config", probe_adapter_config},
-    {"render", probe_render},         {"batches", probe_batches},         {"random", probe_random},
+    {"logits", probe_logits},
+    {"gradients", probe_gradients},
+    {"loss", probe_loss},
+    {"lora_init", probe_lora_init},
+    {"decode", probe_decode},
+    {"quantize", probe_quantize},
+    {"dequantize", probe_dequantize},
+    {"safetensors", probe_safetensors},
+    {"tokenize", probe_tokenize},
+    {"convert", probe_convert},
+    {"adapter_config", probe_adapter_config},
+    {"render", probe_render},
+    {"batches", probe_batches},
+    {"random", probe_random},
 };
 
 }  // namespace
