@@ -43,11 +43,14 @@ oracle: bootstrap  ## the long proofs: against mlx, mlx-lm, transformers and ggu
 	$(MAKE) --no-print-directory all-targets
 	tools/oracle.sh
 
-bench: bootstrap  ## kernel benchmarks, then our engine beside PEFT and mlx-lm in the same minutes
+bench: bootstrap  ## kernel benchmarks, then our engine beside PEFT and mlx-lm in the same minutes, then over what a user can change
 	$(MAKE) --no-print-directory all-targets
 	@tools/bootstrap.sh demo oracle peers
 	tools/bench_kernels.sh $(BUILD)
 	build/python/bin/python bench/run_peers.py
+	build/python/bin/python bench/run_peers.py --tokens 512 --models qwen2.5-0.5b --rounds 1
+	build/python/bin/python bench/run_finetune.py
+	build/python/bin/python bench/sweep.py
 
 asan:  ## the whole test suite under the address and undefined-behaviour sanitizers
 	$(MAKE) --no-print-directory test PRESET=asan

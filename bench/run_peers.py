@@ -1,108 +1,71 @@
-"""Our engine beside PEFT on torch and mlx-lm: the same shapes, the same minutes, a fresh process each time, order shuffled in every round.
+"""Training steps of our engine beside PEFT on torch and mlx-lm: the same shapes, the same minutes, a fresh process each time, order shuffled in every round.
 
-    python3 bench/run_peers.py [--models smollm2-135m qwen2.5-0.5b] [--rounds 2] [--with-slow] [--out build/bench/peers.json]
+    python3 bench/run_peers.py [--models smollm2-135m qwen2.5-0.5b] [--rounds 2] [--tokens 256] [--with-slow] [--out build/bench/peers.json]
 
-Work: B4 x T256, LoRA rank 8 on all linears of the last 16 layers, Adam, 4-bit group-64 weights for ours. Random weights: speed and memory, no quality.
+Work: B4 x T256, LoRA rank 8 on all linears of the last 16 layers, Adam, 4-bit group-64 weights for ours; every position is learned. Losses are not compared here.
 Tokens per second: ours over the whole training loop with data preparation and the first step; the peers' is the median step after warm-up without
 data preparation (in their favour). Peak memory is the high-water mark of the process, which the parent reads at its end.
-Peers at their best: PEFT in fp32, also under torch.compile; mlx-lm on fp32 dense weights with OpenBLAS preloaded (its own BLAS and its 4-bit kernels are
-scalar on x86: --with-slow shows that too).
+Peers at their best: PEFT in fp32 on all CPUs, also under torch.compile; mlx-lm on fp32 dense weights with OpenBLAS preloaded (its own BLAS and its 4-bit
+kernels are scalar on x86: --with-slow shows that too).
 """
 
 import argparse
-import glob
 import json
 import os
 import pathlib
 import random
 import statistics
-import subprocess
 import sys
-import time
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-EVOLORA = ROOT / "build/release/evolora"
-MLX_PYTHON = ROOT / "build/python/bin/python"
-PEFT_PYTHON = ROOT / "build/peers/bin/python"
-WORK = ROOT / "build/bench"
-BATCH, TOKENS, LAYERS, RANK = 4, 256, 16, 8
-TOKENIZERS = {"smollm2-135m": ROOT / "build/models/smollm2-135m-mlx", "qwen2.5-0.5b": ROOT / "build/models/qwen2.5-tokenizer"}
-WORDS = "time river stone window market engine summer letter garden silver morning paper bridge winter number forest kitchen signal copper island".split()
+from children import MLX_PYTHON, PEFT_PYTHON, ROOT, TOKENIZERS, WORK, last_json, make_models, openblas_environment, run_child, train_evolora, write_full_rows
+
+BATCH, LAYERS, RANK = 4, 16, 8
 
 
-def write_data(folder, rows=64, words=400):
-    """train.jsonl whose rows all have far more than TOKENS + 1 tokens: cut to that, every row is full and nothing is padding. No valid.jsonl: no validation."""
-    folder.mkdir(parents=True, exist_ok=True)
-    generator = random.Random(0)
-    lines = (json.dumps({"text": " ".join(generator.choices(WORDS, k=words))}) for _ in range(rows))
-    (folder / "train.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+def run_evolora(models, data, tokens, recipe=None, extra=()):
+    steps = max(3, 2048 // tokens)
+    run = train_evolora(models / "q4", data, ["--batch-size", BATCH, "--num-layers", LAYERS, "--iters", steps, "--max-seq-length", tokens + 1,
+                                              "--steps-per-report", steps, *extra], recipe)
+    return {
+        "tokens_per_s": steps * BATCH * tokens / run["training_seconds"],  # of the training loop; tokens are counted as for the peers: targets
+        "peak_mb": run["peak_mb"],
+        "share_of_peak": run["necessary_flops"] / run["training_seconds"] / run["fma_peak_flops"] if run.get("fma_peak_flops") else None,
+        "planned_arena_mb": run["planned_arena_bytes"] / 1e6,
+        "arena_mb": run["peak_arena_bytes"] / 1e6,
+        "expected_peak_mb": run["expected_peak_rss_bytes"] / 1e6,
+    }
 
 
-def run_child(argv, environment=None):
-    """(stdout, peak memory in MB, seconds) of a fresh process; its peak is what the kernel says at its end."""
-    log = WORK / "last-child.log"
-    started = time.monotonic()
-    with open(log, "w", encoding="utf-8") as errors:
-        child = subprocess.Popen([str(a) for a in argv], stdout=subprocess.PIPE, stderr=errors, stdin=subprocess.DEVNULL, text=True,
-                                 env={**os.environ, **(environment or {})}, cwd=ROOT)
-        output = child.stdout.read()
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode != 0:
-        tail = log.read_text(encoding="utf-8", errors="replace")[-1500:]
-        raise RuntimeError(f"exit status {child.returncode}: {' '.join(map(str, argv))}\n{output[-500:]}\n{tail}")
-    return output, usage.ru_maxrss * 1024 / 1e6, time.monotonic() - started
-
-
-def last_json(text):
-    return json.loads(text.strip().splitlines()[-1])
-
-
-def run_evolora(models, data, steps=8):
-    adapter = WORK / "adapter"
-    _, peak, _ = run_child([
-        EVOLORA, "train", "--model", models / "q4", "--data", data, "--train", "--adapter-path", adapter, "--batch-size", BATCH, "--num-layers", LAYERS,
-        "--iters", steps, "--max-seq-length", TOKENS + 1, "--steps-per-report", steps,
-    ])
-    run = json.loads((adapter / "run.json").read_text(encoding="utf-8"))
-    seconds = run["trained_tokens"] / run["tokens_per_second"]  # of the training loop; tokens are counted here as for the peers: targets
-    return {"tokens_per_s": steps * BATCH * TOKENS / seconds, "peak_mb": peak, "planned_arena_mb": run["planned_arena_bytes"] / 1e6}
-
-
-def run_peft(models, compiled):
+def run_peft(models, tokens, compiled):
     extra = ["--compile", "--steps", 8, "--skip", 3] if compiled else []
-    output, peak, _ = run_child([PEFT_PYTHON, "-B", ROOT / "bench/peers/peft_train.py", models / "f32", "--batch-size", BATCH, "--tokens", TOKENS,
+    output, peak, _ = run_child([PEFT_PYTHON, "-B", ROOT / "bench/peers/peft_train.py", models / "f32", "--batch-size", BATCH, "--tokens", tokens,
                                  "--num-layers", LAYERS, "--rank", RANK, *extra])
     return {**last_json(output), "peak_mb": peak}
 
 
-def run_mlx_lm(models, data, kind):
-    blas = sorted(glob.glob("/usr/lib/*/openblas-*/libblas.so.3") + glob.glob("/usr/lib/*/libopenblas.so.0"))
-    environment = {"LD_PRELOAD": blas[0]} if blas else {}
-    output, peak, _ = run_child([MLX_PYTHON, "-B", ROOT / "bench/peers/mlxlm_train.py", models / kind, data, "--batch-size", BATCH, "--tokens", TOKENS,
-                                 "--num-layers", LAYERS, "--rank", RANK, "--steps", 3 if kind == "f32" else 2], environment)
+def run_mlx_lm(models, data, tokens, kind):
+    output, peak, _ = run_child([MLX_PYTHON, "-B", ROOT / "bench/peers/mlxlm_train.py", models / kind, data, "--batch-size", BATCH, "--tokens", tokens,
+                                 "--num-layers", LAYERS, "--rank", RANK, "--steps", 3 if kind == "f32" else 2], openblas_environment())
     return {**last_json(output), "peak_mb": peak}
 
 
-def contestants(models, data, with_slow):
+def contestants(models, tokens, with_slow):
+    data = write_full_rows(WORK / f"rows{tokens}", tokens)
     names = {
-        "evolora 4-bit": lambda: run_evolora(models, data),
-        "PEFT fp32": lambda: run_peft(models, False),
-        "PEFT fp32, torch.compile": lambda: run_peft(models, True),
-        "mlx-lm fp32, OpenBLAS": lambda: run_mlx_lm(models, data, "f32"),
+        "evolora 4-bit": lambda: run_evolora(models, data, tokens),
+        "PEFT fp32": lambda: run_peft(models, tokens, False),
+        "PEFT fp32, torch.compile": lambda: run_peft(models, tokens, True),
+        "mlx-lm fp32, OpenBLAS": lambda: run_mlx_lm(models, data, tokens, "f32"),
     }
     if with_slow:
-        names["mlx-lm 4-bit"] = lambda: run_mlx_lm(models, data, "q4")
+        names["mlx-lm 4-bit"] = lambda: run_mlx_lm(models, data, tokens, "q4")
     return names
 
 
-def measure(shape, rounds, with_slow):
-    tokenizer = TOKENIZERS[shape]
-    subprocess.run([ROOT / "tools/models.sh", tokenizer.name], check=True)
-    subprocess.run([MLX_PYTHON, "-B", ROOT / "bench/peers/make_model.py", shape, WORK / "models", tokenizer], check=True)
-    names = contestants(WORK / "models" / shape, WORK / "data", with_slow)
+def measure(shape, arguments):
+    names = contestants(make_models(shape), arguments.tokens, arguments.with_slow)
     results = {name: [] for name in names}
-    for number in range(rounds):
+    for number in range(arguments.rounds):
         order = list(names)
         random.Random(f"{shape} {number}").shuffle(order)
         for name in order:
@@ -111,10 +74,12 @@ def measure(shape, rounds, with_slow):
     return results
 
 
-def table(shape, results):
+def table(shape, tokens, results):
     """A Markdown table; ratios are medians of the ratios inside each round."""
     ours = results["evolora 4-bit"]
-    lines = [f"{shape}, B{BATCH} x T{TOKENS}, last {LAYERS} layers, rank {RANK}, {len(ours)} rounds, {os.cpu_count()} CPUs", "",
+    shares = [r["share_of_peak"] for r in ours if r["share_of_peak"]]
+    share = f", our necessary operations reach {100 * statistics.median(shares):.0f} % of the FMA peak" if shares else ""
+    lines = [f"{shape}, B{BATCH} x T{tokens}, last {LAYERS} layers, rank {RANK}, {len(ours)} rounds, {os.cpu_count()} CPUs{share}", "",
              "| | tokens/s (each round) | ours is faster by | peak MB | ours of its memory |", "|---|---|---|---|---|"]
     for name, runs in results.items():
         speed = ", ".join(f"{r['tokens_per_s']:.0f}" if r["tokens_per_s"] >= 20 else f"{r['tokens_per_s']:.1f}" for r in runs)
@@ -130,15 +95,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=list(TOKENIZERS), default=list(TOKENIZERS))
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--tokens", type=int, default=256, help="tokens of each of the four rows")
     parser.add_argument("--with-slow", action="store_true", help="also mlx-lm on 4-bit weights (minutes per step on a CPU)")
     parser.add_argument("--out", default=str(WORK / "peers.json"))
     arguments = parser.parse_args()
-    write_data(WORK / "data")
     everything = {}
     for shape in arguments.models:
         print(f"bench: {shape}, {arguments.rounds} rounds", file=sys.stderr)
-        everything[shape] = measure(shape, arguments.rounds, arguments.with_slow)
-        print(table(shape, everything[shape]), flush=True)
+        everything[shape] = measure(shape, arguments)
+        print(table(shape, arguments.tokens, everything[shape]), flush=True)
         print()
     pathlib.Path(arguments.out).write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8")
     print(f"bench: all figures are in {arguments.out}", file=sys.stderr)

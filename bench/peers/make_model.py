@@ -1,4 +1,5 @@
-"""Makes MLX model folders with random weights in the shape of a public model, for measuring speed and memory: SHAPE/q4 (4 bit, group 64) and SHAPE/f32 (dense).
+"""Makes MLX model folders for measuring: SHAPE/q4 (4 bit, group 64) and SHAPE/f32 (the same weights expanded). SmolLM2 has its real weights; Qwen2.5-0.5B has random
+ones of its shape.
 
     build/python/bin/python bench/peers/make_model.py qwen2.5-0.5b build/bench/models build/models/qwen2.5-tokenizer
 
@@ -14,12 +15,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_map
 
-SHAPES = {
-    "smollm2-135m": {
-        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 576, "num_hidden_layers": 30, "intermediate_size": 1536,
-        "num_attention_heads": 9, "num_key_value_heads": 3, "rms_norm_eps": 1e-5, "vocab_size": 49152, "rope_theta": 100000.0,
-        "max_position_embeddings": 8192, "tie_word_embeddings": True, "hidden_act": "silu",
-    },
+RANDOM_SHAPES = {
     "qwen2.5-0.5b": {
         "model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "hidden_size": 896, "num_hidden_layers": 24, "intermediate_size": 4864,
         "num_attention_heads": 14, "num_key_value_heads": 2, "rms_norm_eps": 1e-6, "vocab_size": 151936, "rope_theta": 1000000.0,
@@ -29,13 +25,26 @@ SHAPES = {
 QUANTIZATION = {"group_size": 64, "bits": 4}
 
 
-def make(shape, kind, folder, tokenizer):
-    from mlx_lm.models import llama, qwen2
+def random_model(config):
+    from mlx_lm.models import qwen2
 
-    config = dict(SHAPES[shape])
-    module = {"llama": llama, "qwen2": qwen2}[config["model_type"]]
     mx.random.seed(0)
-    model = module.Model(module.ModelArgs.from_dict(config))
+    return qwen2.Model(qwen2.ModelArgs.from_dict(config))
+
+
+def expanded_model(folder):
+    """A quantized folder's weights in fp32, each exactly scale * q + bias in that type."""
+    from mlx_lm.utils import dequantize_model, load_model
+
+    model, config = load_model(folder)
+    model.update(tree_map(lambda x: x.astype(mx.float32) if mx.issubdtype(x.dtype, mx.floating) else x, model.parameters()))
+    for key in ("quantization", "quantization_config"):
+        config.pop(key, None)
+    return dequantize_model(model), config
+
+
+def write(model, config, kind, folder, tokenizer):
+    config = dict(config)
     if kind == "q4":
         model.update(tree_map(lambda x: x.astype(mx.float16), model.parameters()))
         nn.quantize(model, **QUANTIZATION)
@@ -52,12 +61,15 @@ def make(shape, kind, folder, tokenizer):
 
 
 def main():
-    shape, root, tokenizer = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
+    shape, root, source = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
     mx.set_default_device(mx.cpu)
-    for kind in ("q4", "f32"):
-        folder = root / shape / kind
-        if not folder.exists():
-            make(shape, kind, folder, tokenizer)
+    q4, f32 = root / shape / "q4", root / shape / "f32"
+    if not q4.exists():
+        random_weights = shape in RANDOM_SHAPES
+        model, config = (random_model(RANDOM_SHAPES[shape]), RANDOM_SHAPES[shape]) if random_weights else expanded_model(source)
+        write(model, config, "q4", q4, source)
+    if not f32.exists():
+        write(*expanded_model(q4), "f32", f32, source)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One peer of `make bench`: mlx_lm.lora itself (its loader, batches, compiled step and optimizer), in this process. Prints one JSON line; run by run_peers.py.
+"""One peer of `make bench`: mlx_lm.lora itself (its loader, batches, compiled step and optimizer), in this process. Prints one JSON line; run by bench/.
 
 Figures are kind to the peer: the median of mlx-lm's own tokens per second after the first --skip steps, which leaves out data preparation.
 """
@@ -30,10 +30,12 @@ def parse_arguments():
     parser.add_argument("model")
     parser.add_argument("data", help="folder with train.jsonl")
     parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--tokens", type=int, default=256, help="inputs per row")
+    parser.add_argument("--tokens", type=int, default=256, help="longest row, in inputs")
     parser.add_argument("--num-layers", type=int, default=16)
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--scale", type=float, default=20.0)
+    parser.add_argument("--learning-rate", type=float, default=1e-5)
+    parser.add_argument("--mask-prompt", action="store_true")
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--skip", type=int, default=1, help="warm-up steps that do not count")
     return parser.parse_args()
@@ -52,6 +54,8 @@ def main():
             "iters": arguments.steps,
             "num_layers": arguments.num_layers,
             "lora_parameters": {"rank": arguments.rank, "scale": arguments.scale, "dropout": 0.0},
+            "learning_rate": arguments.learning_rate,
+            "mask_prompt": arguments.mask_prompt,
             "max_seq_length": arguments.tokens + 1,
             "steps_per_report": 1,
             "adapter_path": str(pathlib.Path(folder) / "adapter"),
@@ -60,12 +64,15 @@ def main():
         # Its console goes to stderr: standard output is for the one JSON line.
         with contextlib.redirect_stdout(sys.stderr):
             lora.run(types.SimpleNamespace(**{**lora.CONFIG_DEFAULTS, **wanted}))
-    speeds = [r["tokens_per_second"] for r in steps.reports[arguments.skip :]]
+    counted = steps.reports[arguments.skip :]
+    speeds = [r["tokens_per_second"] for r in counted]
     print(
         json.dumps(
             {
                 "tokens_per_s": statistics.median(speeds),
                 "best_tokens_per_s": max(speeds),
+                "mean_step_s": statistics.mean(1 / r["iterations_per_second"] for r in counted),
+                "steps_s": sum(1 / r["iterations_per_second"] for r in steps.reports),
                 "tokens_per_step": steps.reports[-1]["trained_tokens"] / len(steps.reports),
                 "mlx_peak_mb": mx.get_peak_memory() / 1e6,
                 "loss": steps.reports[-1]["train_loss"],

@@ -44,6 +44,7 @@ struct TrainPlan {
   std::string kernels;  // "cpu AVX2"
   Recipe recipe;
   double predicted_seconds = 0;  // of the whole training, validations included; 0: not predicted
+  double fma_peak_flops = 0;     // of all threads, measured while planning
   std::size_t arena_bytes = 0;
   std::size_t weights_bytes = 0;
   std::size_t adapter_bytes = 0;  // parameters, gradients and both moments

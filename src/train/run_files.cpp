@@ -100,6 +100,7 @@ Json run_record(const TrainRequest& request, const TrainResult& result, const Ru
       {"expected_peak_rss_bytes", outcome.expected_peak_rss_bytes},
       {"training_seconds", training_seconds},
       {"predicted_seconds", outcome.predicted_seconds},
+      {"fma_peak_flops", outcome.fma_peak_flops},
       {"necessary_flops", result.necessary_flops},
       {"prefix_cache_bytes", result.prefix_cache_bytes},
       {"recipe", recipe_to_json(outcome.recipe)},

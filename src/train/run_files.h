@@ -36,6 +36,7 @@ struct RunOutcome {
   std::int64_t best_val_step = 0;
   std::size_t expected_peak_rss_bytes = 0;
   double predicted_seconds = 0;
+  double fma_peak_flops = 0;
   Recipe recipe;  // as it was run
 };
 

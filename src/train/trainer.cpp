@@ -189,9 +189,8 @@ Status Run::choose_recipe(std::size_t fixed_bytes) {
     limits.memory_bytes -= std::min(limits.memory_bytes - 1, excess);
   }
   plan_.recipe = recipe_;
-  constexpr double kPeakMilliseconds = 4;
-  const double peak_flops = 1e9 * measure_fma_peak(threads_->count(), kPeakMilliseconds).gflops;
-  plan_.predicted_seconds = predicted_run_seconds(model_->weights, adapters_, recipe_, run, peak_flops);
+  plan_.fma_peak_flops = best_fma_peak_flops(threads_->count());
+  plan_.predicted_seconds = predicted_run_seconds(model_->weights, adapters_, recipe_, run, plan_.fma_peak_flops);
   return {};
 }
 
@@ -286,7 +285,7 @@ TrainResult Run::result_so_far() const {
 }
 
 Status Run::write_record(const std::string& status, const std::string& error) {
-  RunOutcome outcome{status, error, {}, 0, plan_.expected_peak_rss_bytes, plan_.predicted_seconds, recipe_};
+  RunOutcome outcome{status, error, {}, 0, plan_.expected_peak_rss_bytes, plan_.predicted_seconds, plan_.fma_peak_flops, recipe_};
   if (loop_) {
     outcome.best_val_loss = loop_->best_val_loss();
     outcome.best_val_step = loop_->best_val_step();

@@ -10,6 +10,8 @@ struct FmaPeak {
   double gflops_per_cpu;  // per second of processor time, times threads: what gflops would be on a machine of our own
 };
 FmaPeak measure_fma_peak(int threads, double milliseconds);
+// The best of a few short measurements, about 15 ms in all: a single one just after start catches a core that still sleeps or another process.
+double best_fma_peak_flops(int threads);
 
 // Processor time of the whole process so far.
 double process_cpu_seconds();

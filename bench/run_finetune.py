@@ -1,0 +1,109 @@
+"""A whole fine-tuning run, wall clock from command to adapter, ours beside PEFT and mlx-lm: imports, loading, tokenising, training and writing all count.
+
+    python3 bench/run_finetune.py [--data examples/json_extraction] [--samples 100] [--epochs 2] [--models smollm2-135m qwen2.5-0.5b] [--rounds 1] [--with-slow]
+
+Work: so many samples of DATA's train.jsonl (records with prompt and completion, or messages), prompts masked, B4, LoRA rank 8 on all linears of the last 16 layers, Adam.
+Ours trains on 4-bit group-64 weights; PEFT (eager and under torch.compile) and mlx-lm (OpenBLAS preloaded) on the same weights expanded to fp32, their fastest way on a
+CPU. mlx-lm learns what its own mask says and drops a last partial batch. So that it ends, only some of its steps run and the rest is
+extrapolated from their mean: its figure is marked "about". --with-slow adds stock mlx-lm on 4-bit weights, extrapolated from two steps.
+"""
+
+import argparse
+import json
+import math
+import os
+import pathlib
+import random
+import statistics
+import sys
+
+from children import MLX_PYTHON, PEFT_PYTHON, ROOT, TOKENIZERS, WORK, first_samples, last_json, make_models, openblas_environment, run_child, train_evolora
+
+BATCH, LAYERS, RANK, RATE, LONGEST = 4, 16, 8, 1e-4, 1024
+
+
+def run_evolora(models, data, arguments, recipe):
+    run = train_evolora(models / "q4", data, ["--epochs", arguments.epochs, "--batch-size", BATCH, "--num-layers", LAYERS, "--learning-rate", RATE, "--mask-prompt",
+                                              "--max-seq-length", LONGEST], recipe)
+    last = [p["loss"] for p in run["train_losses"]]
+    return {"wall_s": run["wall_s"], "peak_mb": run["peak_mb"], "tokens_per_s": run["tokens_per_second"], "training_s": run["training_seconds"], "predicted_s": run["predicted_seconds"],
+            "loss": statistics.mean(last[len(last) // 2 :])}
+
+
+def run_peft(models, data, arguments, compiled):
+    output, peak, seconds = run_child([PEFT_PYTHON, "-B", ROOT / "bench/peers/peft_finetune.py", models / "f32", data, "--epochs", arguments.epochs, "--batch-size", BATCH,
+                                       "--num-layers", LAYERS, "--rank", RANK, "--learning-rate", RATE, *(["--compile"] if compiled else [])])
+    line = last_json(output)
+    return {"wall_s": seconds, "peak_mb": peak, "training_s": line["training_s"], "loss": line["train_loss_last_epoch"]}
+
+
+def run_mlx_lm(models, data, arguments, kind, steps):
+    output, peak, seconds = run_child([MLX_PYTHON, "-B", ROOT / "bench/peers/mlxlm_train.py", models / kind, data, "--batch-size", BATCH, "--tokens", LONGEST, "--num-layers", LAYERS,
+                                       "--rank", RANK, "--learning-rate", RATE, "--mask-prompt", "--steps", steps], openblas_environment() if kind == "f32" else None)
+    line = last_json(output)
+    total = math.floor(arguments.samples / BATCH) * arguments.epochs
+    return {"wall_s": seconds - line["steps_s"] + total * line["mean_step_s"], "peak_mb": peak, "training_s": total * line["mean_step_s"], "loss": line["loss"], "extrapolated_from_steps": steps}
+
+
+def contestants(models, data, arguments):
+    names = {
+        "evolora 4-bit": lambda: run_evolora(models, data, arguments, None),
+        "PEFT fp32": lambda: run_peft(models, data, arguments, False),
+        "PEFT fp32, torch.compile": lambda: run_peft(models, data, arguments, True),
+        "mlx-lm fp32, OpenBLAS": lambda: run_mlx_lm(models, data, arguments, "f32", arguments.mlx_steps),
+    }
+    for path in arguments.recipes:
+        names[f"evolora, {pathlib.Path(path).stem}"] = lambda path=path: run_evolora(models, data, arguments, json.loads(pathlib.Path(path).read_text(encoding="utf-8")))
+    if arguments.with_slow:
+        names["mlx-lm 4-bit, stock"] = lambda: run_mlx_lm(models, data, arguments, "q4", 2)
+    return names
+
+
+def table(shape, arguments, results):
+    ours = results["evolora 4-bit"]
+    lines = [f"{shape}, {arguments.samples} samples of {pathlib.Path(arguments.data).name}, {arguments.epochs} epochs, B{BATCH}, prompts masked, {len(ours)} rounds, {os.cpu_count()} CPUs", "",
+             "| | whole run s | ours is faster by | peak MB | mean training loss, last half |", "|---|---|---|---|---|"]
+    for name, runs in results.items():
+        about = "about " if "extrapolated_from_steps" in runs[0] else ""
+        seconds = ", ".join(f"{r['wall_s']:.0f}" for r in runs)
+        ratio = "" if runs is ours else f"{about}{statistics.median(r['wall_s'] / o['wall_s'] for o, r in zip(ours, runs)):.1f} x"
+        loss = "" if about else f"{statistics.median(r['loss'] for r in runs):.4f}"
+        lines.append(f"| {name} | {about}{seconds} | {ratio} | {statistics.median(r['peak_mb'] for r in runs):.0f} | {loss} |")
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default=str(ROOT / "examples/json_extraction"))
+    parser.add_argument("--samples", type=int, default=100)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--models", nargs="+", choices=list(TOKENIZERS), default=list(TOKENIZERS))
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--mlx-steps", type=int, default=6, help="steps of mlx-lm that really run")
+    parser.add_argument("--recipes", nargs="*", default=[], help="recipe files: each is one more contestant")
+    parser.add_argument("--only", nargs="*", help="contestants to run, by name")
+    parser.add_argument("--with-slow", action="store_true", help="also stock mlx-lm on 4-bit weights (minutes)")
+    parser.add_argument("--out", default=str(WORK / "finetune.json"))
+    arguments = parser.parse_args()
+    data = first_samples(arguments.data, WORK / "samples", arguments.samples)
+    everything = {}
+    for shape in arguments.models:
+        names = contestants(make_models(shape), data, arguments)
+        if arguments.only:
+            names = {name: run for name, run in names.items() if name in arguments.only or name == "evolora 4-bit"}
+        results = {name: [] for name in names}
+        for number in range(arguments.rounds):
+            order = list(names)
+            random.Random(f"{shape} {number}").shuffle(order)
+            for name in order:
+                results[name].append(names[name]())
+                print(f"  round {number + 1}: {name}: {results[name][-1]['wall_s']:.1f} s, {results[name][-1]['peak_mb']:.0f} MB", file=sys.stderr, flush=True)
+        everything[shape] = results
+        print(table(shape, arguments, results), flush=True)
+        print()
+    pathlib.Path(arguments.out).write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8")
+    print(f"bench: all figures are in {arguments.out}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
