@@ -69,7 +69,7 @@ Command add_convert_command(CLI::App& program) {
   add_value(*app, "source,--hf-path,--model", flags->source, "A .gguf file, or a folder with config.json and safetensors");
   add_value(*app, "--mlx-path", flags->output, "Folder to write; must not exist yet [mlx_model]");
   app->add_flag("-q,--quantize", flags->quantize, "Quantize the weights");
-  flags->bits_option = add_value(*app, "--q-bits", flags->bits, "Bits per weight: 4 or 8 [4]");
+  flags->bits_option = add_value(*app, "--q-bits", flags->bits, "Bits per weight: 2, 3, 4, 5, 6 or 8 [4]");
   flags->group_size_option = add_value(*app, "--q-group-size", flags->group_size, "Weights that share a scale: 32, 64 or 128 [64]");
   add_value(*app, "--q-mode", flags->mode, "affine");
   add_value(*app, "--dtype", flags->dtype, "Type of what is not quantized: float16, bfloat16, float32");

@@ -280,7 +280,7 @@ TEST(Convert, RequestsThatCannotBe) {
   request.dequantize = true;
   EXPECT_EQ(convert_model(files, request).error().code, ErrorCode::kUsage);
   request.dequantize = false;
-  request.quantization = AffineQuantization{3, 64};
+  request.quantization = AffineQuantization{7, 64};
   EXPECT_EQ(convert_model(files, request).error().code, ErrorCode::kUnsupported);
   request.quantization.reset();
   request.dtype = DType::kI32;

@@ -60,6 +60,25 @@ TEST(MlxFolder, DefaultAndPerModuleQuantization) {
   EXPECT_EQ(model.tensor_names().size(), 11u);
 }
 
+TEST(MlxFolder, EveryWidthMayStandBesideEveryOther) {
+  const TestFolder folder;
+  nlohmann::json block = {{"group_size", 64}, {"bits", 3}, {"mode", "affine"}};
+  std::vector<Planned> tensors = packed("default", 3, 64);
+  for (const int bits : {2, 3, 4, 5, 6, 8}) {
+    for (const int group : {32, 64, 128}) {
+      const std::string module = "m" + std::to_string(bits) + "." + std::to_string(group);
+      block[module] = {{"group_size", group}, {"bits", bits}};
+      tensors = std::move(tensors) + packed(module, bits, group);
+    }
+  }
+  write_test_file(folder / "config.json", nlohmann::json{{"quantization", block}}.dump());
+  write_weights(folder / "model.safetensors", tensors);
+  const MlxFolder model = MlxFolder::open(files, folder.path()).value();
+  EXPECT_EQ(model.quantization_of("default"), (AffineQuantization{3, 64}));
+  EXPECT_EQ(model.quantization_of("m5.32"), (AffineQuantization{5, 32}));
+  EXPECT_EQ(model.quantization_of("m2.128"), (AffineQuantization{2, 128}));
+}
+
 TEST(MlxFolder, ViewsOutliveTheOriginalObject) {
   const TestFolder folder;
   write_test_file(folder / "config.json", "{}");
@@ -124,6 +143,7 @@ TEST(MlxFolder, RefusesWhatDoesNotFit) {
   };
   const std::vector<Planned> dense = {{"w.weight", DType::kF16, {2, 2}}};
   const char* q64 = R"({"quantization":{"group_size":64,"bits":4}})";
+  const char* q64_3 = R"({"quantization":{"group_size":64,"bits":3}})";
   const Row rows[] = {
       {R"({"quantization_config":{"quant_method":"gptq","bits":4}})", dense, "quantization method 'gptq' is not supported", ErrorCode::kUnsupported},
       {R"({"quantization_config":{"quant_method":"bitsandbytes"}})", dense, "'bitsandbytes'", ErrorCode::kUnsupported},
@@ -131,7 +151,10 @@ TEST(MlxFolder, RefusesWhatDoesNotFit) {
       {R"({"quantization":{"group_size":32,"bits":4,"mode":"mxfp4"}})", dense, "mode \"mxfp4\" is not supported", ErrorCode::kUnsupported},
       {R"({"quantization":{"group_size":64,"bits":4,"a":{"group_size":16,"bits":4,"mode":"nvfp4"}}})", dense,
        "module 'a': quantization mode \"nvfp4\"", ErrorCode::kUnsupported},
-      {R"({"quantization":{"group_size":64,"bits":3}})", dense, "3 bits and group size 64 is not supported", ErrorCode::kUnsupported},
+      {R"({"quantization":{"group_size":64,"bits":7}})", dense, "7 bits and group size 64 is not supported", ErrorCode::kUnsupported},
+      {R"({"quantization":{"group_size":64,"bits":1}})", dense, "1 bits and group size 64 is not supported", ErrorCode::kUnsupported},
+      {R"({"quantization":{"group_size":64,"bits":4,"a":{"group_size":48,"bits":3}}})", dense,
+       "module 'a': quantization with 3 bits and group size 48", ErrorCode::kUnsupported},
       {R"({"quantization":{"group_size":16,"bits":4}})", dense, "group size 16", ErrorCode::kUnsupported},
       {R"({"quantization":{"group_size":64,"bits":"4"}})", dense, "'bits': expected a positive integer, got \"4\""},
       {R"({"quantization":{"group_size":64,"bits":99999999999}})", dense, "expected a positive integer"},
@@ -141,6 +164,11 @@ TEST(MlxFolder, RefusesWhatDoesNotFit) {
       {R"({"quantization":{"group_size":64,"bits":4,"w":true}})", dense, "lists module 'w', but there is no tensor 'w.scales'"},
       {q64, packed("a", 4, 32), "weight U32 (8, 16) and scales F16 (8, 4) do not fit 4 bits and group size 64"},
       {q64, packed("a", 8, 64), "do not fit 4 bits"},
+      {q64, packed("a", 3, 64), "weight U32 (8, 12) and scales F16 (8, 2) do not fit 4 bits"},
+      {q64_3, packed("a", 4, 64), "weight U32 (8, 16) and scales F16 (8, 2) do not fit 3 bits"},
+      {q64_3, changed(packed("a", 3, 64), 0, DType::kU32, {8, 13}), "do not fit 3 bits"},
+      {q64_3, changed(packed("a", 3, 64), 0, DType::kU32, {8, 0}), "do not fit 3 bits"},
+      {q64_3, changed(packed("a", 3, 64), 0, DType::kU8, {8, 48}), "expected a packed U32 weight"},
       {q64, without(packed("a", 4, 64), 0), "has scales but no weight"},
       {q64, without(packed("a", 4, 64), 2), "has scales but no biases"},
       {q64, changed(packed("a", 4, 64), 0, DType::kI32, {8, 16}), "expected a packed U32 weight, got I32 (8, 16)"},

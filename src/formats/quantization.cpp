@@ -13,7 +13,7 @@
 namespace evolora {
 namespace {
 
-// Codes are a bit stream, lowest bits first. For 2, 4 and 8 bits no code straddles a word; this form also holds for 3, 5 and 6.
+// Codes are a bit stream, lowest bits first.
 class BitWriter {
  public:
   explicit BitWriter(std::uint32_t* out) : out_(out) {}
@@ -92,11 +92,11 @@ float round_to(DType dtype, float value) {
 }  // namespace
 
 Status check_affine_quantization(const AffineQuantization& q) {
-  const bool bits_ok = q.bits == 4 || q.bits == 8;
+  const bool bits_ok = (q.bits >= 2 && q.bits <= 6) || q.bits == 8;
   const bool group_ok = q.group_size == 32 || q.group_size == 64 || q.group_size == 128;
   if (bits_ok && group_ok) return {};
   return Error{ErrorCode::kUnsupported, "quantization with " + std::to_string(q.bits) + " bits and group size " + std::to_string(q.group_size) +
-                                            " is not supported; supported: 4 or 8 bits, group size 32, 64 or 128"};
+                                            " is not supported; supported: 2, 3, 4, 5, 6 or 8 bits, group size 32, 64 or 128"};
 }
 
 std::size_t packed_words_per_row(const AffineQuantization& q, std::int64_t in_features) {

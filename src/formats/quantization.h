@@ -1,5 +1,6 @@
-// MLX affine quantization: w ~ scale * q + bias per group of consecutive inputs, q packed little-end first into uint32 words.
-// Byte-equal with mlx.core.quantize / dequantize (mode "affine"). Bits 4 and 8, groups 32, 64, 128.
+// MLX affine quantization: w ~ scale * q + bias per group of consecutive inputs, q packed little-end first into uint32 words: a row is one
+// stream of bits, so codes of 3, 5 and 6 bits straddle words.
+// Byte-equal with mlx.core.quantize / dequantize (mode "affine"). Bits 2, 3, 4, 5, 6 and 8, groups 32, 64, 128.
 #pragma once
 
 #include <cstddef>

@@ -128,6 +128,54 @@ const Golden kGolden[] = {
      {8, 128},
      "3f652823809e21d937d703b5e270ec3c0d4bb6d7255ffd9613c79dd94414b634",
      "8020ca6dea01a28e62273f3a9a8335e06dbbc0205ceb6c8a69833f9b09470186"},
+    {DType::kF32,
+     {2, 32},
+     "bfc9e5a42d89052881e4aeef3e804d265b2fc12885160e797cbaf5b37332b07f",
+     "42760022053cace3f9d203a2fa1938aec6ac602c01634a86dc3170e6e19a3818"},
+    {DType::kF32,
+     {3, 64},
+     "8b40d3a487a7c7040c4d8e6f0909121222e10d7165da2b97337603dc350c3a9e",
+     "667ba82d6d2d470bb94e1de9fa3cde15c496b4b9d74c9b8fdc505d5e5bc59bd3"},
+    {DType::kF32,
+     {5, 128},
+     "d4539ff3ef383adc95775e6b71002f0a8e292d155bb39e59793b13060f8c92f2",
+     "80de1e5120b40311e1694bc6a6bfe0ca7ba3cbab479233dcc25db16aaa2f34fd"},
+    {DType::kF32,
+     {6, 32},
+     "7b96bc7ce4a058cdc2a63889c413340b382134addcba09a738686ab562ffd51a",
+     "4df5c57bd87341dcc864740a01561e92e9e93c3b0f1d4570f38d2ceccc9083cc"},
+    {DType::kF16,
+     {2, 64},
+     "969579656d9f4fef404f3d04e480c739f4fdbfbd886740440177b8b47fde095d",
+     "fc043cf8472e70809d8d63311ca8550b44a35956920a2efe0fa973d6a2947a0c"},
+    {DType::kF16,
+     {3, 128},
+     "bae15290f3523043e73e58b0724096c107c9681efb694d2514397fa71204676e",
+     "6daf6def9b3f2d1ca87f6d329804f53a262f309ae176460f63cfa27e6e9be86f"},
+    {DType::kF16,
+     {5, 32},
+     "08ffda57a21eeb666cb2abcccf29a83054a2da6698ba93ce203a00b0ab7b9549",
+     "3664f28b82e8b8339c7942ab01236111e120809a70eadca7dab42f6ade555073"},
+    {DType::kF16,
+     {6, 64},
+     "e2e2a22005ec036af3434db325e7a08f94eaa28ec13162f76c4101c6dec4d053",
+     "2873810959009d349a3ebda10f348f26c7f4e30c9cb861307b456688874f48f8"},
+    {DType::kBF16,
+     {2, 128},
+     "6af319660c40b255ee392eba614d666610b2ca49efbf9b87925a5774e3f25683",
+     "6550a8896fb2129ce4f81ac4342d00f63797ce329d399cc258a938cc6ff62448"},
+    {DType::kBF16,
+     {3, 32},
+     "9b9b43a7226fa9b4704b81b9be50717bfcb2132ef88af8567854a200afb3449e",
+     "e0f9b3acd1fd1fd7e749404ab205c42aa28703a0589fb242c1e85ab0818fd987"},
+    {DType::kBF16,
+     {5, 64},
+     "e0cdc116c8fad4ecfd17a73289b7129c836b20805e0d909bf6e394504d2a311b",
+     "8a8ec2927b80a841ec682d7aef782b285726b6331f0bbeaaf7afebf5d34b45d2"},
+    {DType::kBF16,
+     {6, 128},
+     "048081df8498d3835d4376120bc479f5138a27def6ca1fd7267a4a2d6cfa5f63",
+     "fa2663bd9e532abbefeaac07e090397dcc7f4af98a675890ea5659dffdf98b0d"},
 };
 
 TEST(Quantization, BytesAreThoseOfMlx) {
@@ -158,7 +206,7 @@ TEST(Quantization, CodesScalesAndBiasesOfTwoGroups) {
 
 TEST(Quantization, ErrorIsAtMostOneStep) {
   const std::vector<float> matrix = test_matrix();
-  for (const int bits : {4, 8}) {
+  for (const int bits : {2, 3, 4, 5, 6, 8}) {
     for (const int group : {32, 64, 128}) {
       const AffineQuantization q{bits, group};
       const Quantized got = quantize(q, DType::kF32, matrix, kRows, kColumns);
@@ -181,13 +229,15 @@ TEST(Quantization, SupportedPairs) {
   for (const int bits : {0, 1, 2, 3, 4, 5, 6, 7, 8, 16}) {
     for (const int group : {0, 16, 32, 64, 96, 128, 256}) {
       const Status status = check_affine_quantization({bits, group});
-      const bool expected = (bits == 4 || bits == 8) && (group == 32 || group == 64 || group == 128);
+      const bool expected = ((bits >= 2 && bits <= 6) || bits == 8) && (group == 32 || group == 64 || group == 128);
       EXPECT_EQ(status.ok(), expected) << bits << " " << group;
       EXPECT_EQ(status.ok() ? ErrorCode::kUnsupported : status.error().code, ErrorCode::kUnsupported);
     }
   }
   EXPECT_EQ(packed_words_per_row({4, 32}, 576), 72u);
   EXPECT_EQ(packed_words_per_row({8, 32}, 576), 144u);
+  EXPECT_EQ(packed_words_per_row({3, 32}, 32), 3u);
+  EXPECT_EQ(packed_words_per_row({5, 64}, 576), 90u);
 }
 
 }  // namespace

@@ -20,7 +20,7 @@ inline std::vector<WeightFormat> all_weight_formats() {
   std::vector<WeightFormat> formats;
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
     formats.push_back({0, 0, dtype});
-    for (const int bits : {4, 8}) {
+    for (const int bits : {2, 3, 4, 5, 6, 8}) {
       for (const int group : {32, 64, 128}) formats.push_back({bits, group, dtype});
     }
   }

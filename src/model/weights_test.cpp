@@ -47,5 +47,23 @@ TEST(ModelWeights, AWrongShapeAndAMissingTensorAreNamed) {
   EXPECT_NE(error_with({}, "num_hidden_layers", 4).find("'model.layers.3.input_layernorm.weight' is missing"), std::string::npos);
 }
 
+// 6 bits in groups of 32 and 3 bits in groups of 64 make tensors of one shape; the spec tells them apart.
+TEST(ModelWeights, AnotherWidthOfTheSameShapeIsRefused) {
+  TestFolder folder;
+  const auto error_with = [&](std::int64_t hidden_size, const AffineQuantization& claimed) {
+    write_test_model({.hidden_size = hidden_size, .quantization = AffineQuantization{6, 32}}, folder / "m");
+    nlohmann::json config = nlohmann::json::parse(real_file_system().read(folder / "m" / "config.json").value());
+    config["quantization"] = {{"group_size", claimed.group_size}, {"bits", claimed.bits}};
+    EXPECT_TRUE(write_file_atomically(real_file_system(), folder / "m" / "config.json", config.dump()).ok());
+    const auto weights = ModelWeights::load(MlxFolder::open(real_file_system(), folder / "m").value());
+    EXPECT_FALSE(weights.ok());
+    return weights.ok() ? std::string() : weights.error().message;
+  };
+  EXPECT_NE(error_with(64, {3, 64}).find("'model.embed_tokens.weight': expected shape [83, 6], got [83, 12]"), std::string::npos)
+      << error_with(64, {3, 64});
+  EXPECT_NE(error_with(96, {3, 64}).find("'model.embed_tokens' has 96 inputs, not a multiple of its quantization group 64"), std::string::npos)
+      << error_with(96, {3, 64});
+}
+
 }  // namespace
 }  // namespace evolora

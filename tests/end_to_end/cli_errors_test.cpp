@@ -139,7 +139,7 @@ TEST_F(CliErrors, ConvertDoesNotTouchAnExistingFolder) {
   expect_error(run({"convert", "--hf-path", path("model"), "--mlx-path", path("data")}), {path("data")});
   EXPECT_EQ(files_.list(folder_ / "data").value().size(), 3U);
   expect_error(run({"convert", "--mlx-path", path("out")}), {"--hf-path"});
-  expect_error(run({"convert", path("model"), "--mlx-path", path("out"), "-q", "--q-bits", "5"}), {"5"});
+  expect_error(run({"convert", path("model"), "--mlx-path", path("out"), "-q", "--q-bits", "7"}), {"7 bits", "2, 3, 4, 5, 6 or 8"});
   expect_error(run({"convert", path("model"), "--mlx-path", path("out"), "--dtype", "float17"}), {"did you mean 'float16'?"});
   EXPECT_FALSE(files_.exists(path("out")));
 }

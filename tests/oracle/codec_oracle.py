@@ -10,7 +10,7 @@ import safetensors
 import safetensors.numpy
 
 DTYPES = {"f32": mx.float32, "f16": mx.float16, "bf16": mx.bfloat16}
-BITS = (4, 8)
+BITS = (2, 3, 4, 5, 6, 8)
 GROUPS = (32, 64, 128)
 
 

@@ -197,7 +197,7 @@ def test_scales_that_overflow_f16_stay_exact(probe, tmp_path):
     assert_same_values(folder_values(tmp_path / "out"), expected)
 
 
-@pytest.mark.parametrize("bits,group", ((4, 32), (4, 64), (8, 32)))
+@pytest.mark.parametrize("bits,group", ((2, 64), (3, 32), (4, 32), (4, 64), (5, 64), (6, 32), (8, 32)))
 @pytest.mark.parametrize("dtype", ("F16", "BF16", "F32"))
 def test_quantizing_gguf_gives_the_bytes_of_mlx(probe, tmp_path, dtype, bits, group):
     source = write_gguf(tmp_path / "m.gguf", "llama", Type.F16, Type.F16, True, "smollm")
@@ -269,7 +269,7 @@ def test_unknown_parts_are_refused_by_name(probe, tmp_path):
 # --- folders -----------------------------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("bits,group", ((4, 32), (8, 32), (4, 64)))
+@pytest.mark.parametrize("bits,group", ((2, 32), (3, 64), (4, 32), (5, 32), (6, 64), (8, 32), (4, 64)))
 @pytest.mark.parametrize("name", ("llama-f32", "llama-untied-f16-llama3", "llama-bias-bf16-linear", "qwen2-f32"))
 def test_folders_quantize_as_mlx_lm_convert_does(probe, models, tmp_path, name, bits, group):
     convert(probe, models[name], tmp_path / "ours", "quantize", bits, group)

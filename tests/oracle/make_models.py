@@ -47,6 +47,13 @@ MODELS = {
     "qwen2-f32": (QWEN2, mx.float32, None, {}),
     "qwen2-q4g32-f16": (QWEN2, mx.float16, dict(bits=4, group_size=32), {}),
     "qwen2-untied-q8g32-f32": (dict(QWEN2, tie_word_embeddings=False), mx.float32, dict(bits=8, group_size=32), {}),
+    "llama-q3g64-f16": (dict(LLAMA, **WIDE), mx.float16, dict(bits=3, group_size=64), {}),
+    "llama-mixed-bits": (dict(LLAMA, **WIDE), mx.bfloat16, dict(bits=3, group_size=32),
+                         {"model.embed_tokens": dict(bits=6, group_size=128), "model.layers.0.self_attn.q_proj": dict(bits=2, group_size=32),
+                          "model.layers.0.self_attn.k_proj": dict(bits=5, group_size=64), "model.layers.1.mlp.down_proj": dict(bits=6, group_size=64),
+                          "model.layers.2.mlp.gate_proj": dict(bits=8, group_size=64), "model.layers.3.self_attn.o_proj": dict(bits=4, group_size=128),
+                          "model.layers.3.mlp.up_proj": False}),
+    "qwen2-untied-q5g32-f16": (dict(QWEN2, tie_word_embeddings=False), mx.float16, dict(bits=5, group_size=32), {}),
 }  # fmt: skip
 
 

@@ -150,8 +150,8 @@ def dequantize(packed, scales, biases, inputs):
     """MLX affine groups: bits and group size follow from the shapes."""
     bits = packed.shape[1] * 32 // inputs
     group = inputs // scales.shape[1]
-    shifts = np.arange(0, 32, bits, dtype=np.uint32)
-    codes = ((packed[:, :, None] >> shifts) & np.uint32(2**bits - 1)).reshape(packed.shape[0], inputs).astype(np.float64)
+    stream = np.unpackbits(packed.view(np.uint8), axis=1, bitorder="little").reshape(packed.shape[0], inputs, bits)
+    codes = (stream.astype(np.float64) * 2.0 ** np.arange(bits)).sum(axis=2)
     return codes * np.repeat(scales, group, axis=1) + np.repeat(biases, group, axis=1)
 
 

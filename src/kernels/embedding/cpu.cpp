@@ -52,6 +52,46 @@ void decode_group_8(const std::uint8_t* packed, float scale, float bias, std::in
   }
 }
 
+// Eight codes of kBits from the lowest end of x, one in each byte of the result: first fours apart, then pairs, then single codes.
+template <int kBits>
+std::uint64_t spread_codes(std::uint64_t x) {
+  constexpr std::uint64_t kCode = (1u << kBits) - 1;
+  constexpr std::uint64_t kPair = kCode << kBits | kCode;
+  constexpr std::uint64_t kFour = kPair << (2 * kBits) | kPair;
+  constexpr std::uint64_t kHalves = 0x0000'0001'0000'0001u;
+  constexpr std::uint64_t kQuarters = 0x0001'0001'0001'0001u;
+  x = (x & kFour) | ((x >> (4 * kBits) & kFour) << 32);
+  x = (x & kPair * kHalves) | ((x & (kPair << (2 * kBits)) * kHalves) << (16 - 2 * kBits));
+  return (x & kCode * kQuarters) | ((x & (kCode << kBits) * kQuarters) << (8 - kBits));
+}
+
+// Widths whose codes are no fixed part of a byte: eight codes are kBits bytes.
+template <int kBits>
+void decode_group(const std::uint8_t* packed, float scale, float bias, std::int64_t group_size, float* out) {
+  constexpr std::int64_t kLargestGroup = 128;
+  std::uint64_t codes[kLargestGroup / 8];
+  for (std::int64_t i = 0; i < group_size / 8; ++i) {
+    std::uint64_t eight = 0;
+    std::memcpy(&eight, packed + i * kBits, kBits);
+    codes[i] = spread_codes<kBits>(eight);
+  }
+  decode_group_8(reinterpret_cast<const std::uint8_t*>(codes), scale, bias, group_size, out);
+}
+
+using DecodeGroup = void (*)(const std::uint8_t* packed, float scale, float bias, std::int64_t group_size, float* out);
+
+DecodeGroup group_decoder(int bits) {
+  switch (bits) {
+    case 2: return decode_group<2>;
+    case 3: return decode_group<3>;
+    case 4: return decode_group_4;
+    case 5: return decode_group<5>;
+    case 6: return decode_group<6>;
+    case 8: return decode_group_8;
+    default: CHECK(false);
+  }
+}
+
 // count 16-bit floats -> fp32.
 template <class Half>
 void widen(const std::uint16_t* in, std::int64_t count, DType dtype, float* out) {
@@ -67,12 +107,12 @@ void widen(const std::uint16_t* in, std::int64_t count, DType dtype, float* out)
 void decode_quantized_row(const WeightView& table, std::int64_t row, float* out) {
   const std::int64_t groups = table.in / table.group_size;
   const std::int64_t group_bytes = table.group_size * table.bits / 8;
+  const DecodeGroup decode = group_decoder(table.bits);
   const auto* packed = reinterpret_cast<const std::uint8_t*>(table.data) + row * groups * group_bytes;
   for (std::int64_t g = 0; g < groups; ++g) {
     const auto at = static_cast<std::size_t>(row * groups + g);
     const float scale = load_float(table.dtype, table.scales, at);
     const float bias = load_float(table.dtype, table.biases, at);
-    const auto decode = table.bits == 4 ? decode_group_4 : decode_group_8;
     decode(packed + g * group_bytes, scale, bias, table.group_size, out + g * table.group_size);
   }
 }
@@ -107,7 +147,7 @@ namespace cpu {
 void embedding_forward(const EmbeddingForward& args, KernelContext& context) {
   const WeightView& table = args.table;
   CHECK(dtype_is_float(table.dtype));
-  CHECK(!table.quantized() || ((table.bits == 4 || table.bits == 8) && table.group_size % 32 == 0 && table.in % table.group_size == 0));
+  CHECK(!table.quantized() || (table.group_size % 32 == 0 && table.group_size <= 128 && table.in % table.group_size == 0));
   const std::int64_t tasks = (args.n + kRowsPerTask - 1) / kRowsPerTask;
   context.threads.for_each(static_cast<std::size_t>(tasks), [&](std::size_t task, int) {
     const std::int64_t begin = static_cast<std::int64_t>(task) * kRowsPerTask;

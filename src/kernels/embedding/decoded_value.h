@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 
 #include "model/weight_view.h"
 
@@ -12,11 +11,7 @@ namespace evolora::reference {
 inline float decoded_value(const WeightView& weight, std::int64_t row, std::int64_t column) {
   const auto element = static_cast<std::size_t>(row * weight.in + column);
   if (!weight.quantized()) return load_float(weight.dtype, weight.data, element);
-  const auto bits = static_cast<std::size_t>(weight.bits);
-  const std::size_t per_word = 32 / bits;
-  std::uint32_t word;
-  std::memcpy(&word, weight.data + element / per_word * sizeof(word), sizeof(word));
-  const auto q = static_cast<float>(word >> (element % per_word * bits) & ((1u << bits) - 1u));
+  const auto q = static_cast<float>(stored_code(weight, row, column));
   const std::size_t group = element / static_cast<std::size_t>(weight.group_size);
   const float scaled = load_float(weight.dtype, weight.scales, group) * q;
   return scaled + load_float(weight.dtype, weight.biases, group);

@@ -7,7 +7,7 @@ namespace {
 
 using namespace benchmark_support;
 
-// range(0): 0 for dense bf16, 4 or 8 bits with group 64.
+// range(0): 0 for dense bf16, else bits with group 64.
 void BM_Embedding(benchmark::State& state) {
   constexpr std::int64_t kRows = 1024;
   constexpr std::int64_t kVocabulary = 50000;
@@ -31,7 +31,7 @@ void BM_Embedding(benchmark::State& state) {
       [&] { return copy_limit(threads, bytes); });
 }
 
-BENCHMARK(BM_Embedding)->ArgName("bits")->Arg(0)->Arg(4)->Arg(8)->MinTime(0.1);
+BENCHMARK(BM_Embedding)->ArgName("bits")->Arg(0)->Arg(3)->Arg(4)->Arg(5)->Arg(8)->MinTime(0.1);
 
 }  // namespace
 }  // namespace evolora

@@ -1,15 +1,16 @@
 // From a matrix as it is stored to a panel of fp32 [depth][columns], one vector of columns at a time.
 //
 // Two directions. `columns`: panel columns are rows of the matrix; words of as many rows as a vector has lanes are transposed in registers, so that
-// one vector holds the same word of every row, and each field of it (4 or 8 bits, or half a word) becomes a vector of the panel. `rows`: panel rows
-// are rows of the matrix; consecutive elements become consecutive lanes. A new width that divides 32 bits needs its kBits in decode_panel only; one
-// that does not (3, 5, 6) needs its own pair of functions.
+// one vector holds the same word of every row, and each code (or half a word) becomes a vector of the panel. `rows`: panel rows are rows of the
+// matrix; consecutive elements become consecutive lanes. How codes of 2 to 8 bits lie in words is the business of codes-inl.h.
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include <hwy/highway.h>
 
 #include "base/check.h"
+#include "kernels/lora_linear/codes-inl.h"
 #include "kernels/lora_linear/dropout-inl.h"
 #include "kernels/lora_linear/gemm.h"
 #include "kernels/lora_linear/vectors-inl.h"
@@ -135,6 +136,26 @@ HWY_INLINE VU load_last_word(const std::uint8_t* const* rows, std::int64_t offse
   return hn::Load(DU(), words);
 }
 
+// kCount words at rows[i] + offset, transposed, into words (room for a multiple of four). Reads nothing past the end of a row.
+template <int kCount>
+HWY_INLINE void load_words(const std::uint8_t* const* rows, std::int64_t offset, std::int64_t row_bytes, VU* words) {
+  constexpr int kFours = kCount / 4 * 4;
+  constexpr int kRest = kCount - kFours;
+#pragma GCC unroll 2
+  for (int j = 0; j < kFours; j += 4) load_transposed(rows, offset + j * 4, words + j);
+  if constexpr (kRest != 0) {
+    if (HWY_LIKELY(offset + (kFours + 4) * 4 <= row_bytes)) return load_transposed(rows, offset + kFours * 4, words + kFours);
+    const std::int64_t last_four = offset + (kCount - 4) * 4;
+    if (last_four >= 0) {
+      VU last[4];
+      load_transposed(rows, last_four, last);
+      for (int j = 0; j < kRest; ++j) words[kFours + j] = last[4 - kRest + j];
+      return;
+    }
+    for (int j = 0; j < kRest; ++j) words[kFours + j] = load_last_word(rows, offset + (kFours + j) * 4, 4);
+  }
+}
+
 // The first bytes of kLanes rows of a matrix from row `first` on; rows past the end repeat the last one (their columns are computed and never
 // stored).
 struct RowPointers {
@@ -190,88 +211,53 @@ void decode_dense_rows(const WeightView& w, std::int64_t col0, int vectors, std:
 
 // ---- affine: value = scale * q + bias
 
+// The 32 codes of a unit, decoded, to 32 steps of the panel.
+template <int kBits, std::size_t... kT>
+HWY_INLINE void store_unit(const VU* words, VF scale, VF bias, PanelOut out, std::index_sequence<kT...>) {
+  const VU mask = code_mask<kBits>();
+  const auto value = [&](VU code) { return hn::MulAdd(hn::ConvertTo(DF(), hn::BitCast(DI(), code)), scale, bias); };
+  (hn::Store(value(unit_code<kBits, static_cast<int>(kT)>(words, mask)), DF(), out.data + static_cast<std::int64_t>(kT) * out.stride), ...);
+}
+
 template <int kBits, DType kScale>
 void decode_affine_columns(const WeightView& w, std::int64_t col, std::int64_t k0, std::int64_t k1, PanelOut out) {
-  constexpr std::int64_t kPer = 32 / kBits;
+  constexpr std::int64_t kUnit = 32;  // codes: kBits words
   constexpr std::int64_t kScaleBytes = 4 / kPerWord<kScale>;
   constexpr std::int64_t kMaxGroups = 32;
   const std::int64_t group = w.group_size;
   const std::int64_t groups = w.in / group;
-  const RowPointers words_at(w.data, w.in / kPer * 4, col, w.out);
+  const std::int64_t row_bytes = w.in / kUnit * kBits * 4;
+  const RowPointers words_at(w.data, row_bytes, col, w.out);
   const RowPointers scales_at(w.scales, groups * kScaleBytes, col, w.out);
   const RowPointers biases_at(w.biases, groups * kScaleBytes, col, w.out);
   HWY_ALIGN float scales[kMaxGroups * kLanes];
   HWY_ALIGN float biases[kMaxGroups * kLanes];
-  const VU mask = hn::Set(DU(), (1u << kBits) - 1);
-  const std::int64_t next = col + 2 * kLanes <= w.out ? kLanes * (w.in / kPer * 4) : 0;
+  const std::int64_t next = col + 2 * kLanes <= w.out ? kLanes * row_bytes : 0;
   float* to = out.data;
   for (std::int64_t g = k0 / group; g * group < k1; g += kMaxGroups) {
     // The scales of these rows are a small dense matrix that wants the same transposition.
     const std::int64_t g1 = HWY_MIN(g + kMaxGroups, k1 / group);
     decode_dense_columns<kScale>(scales_at.at, g, g1, {scales, kLanes});
     decode_dense_columns<kScale>(biases_at.at, g, g1, {biases, kLanes});
-    for (std::int64_t k = g * group; k < g1 * group; k += 4 * kPer) {
-      VU words[4];
-      load_transposed(words_at.at, k / kPer * 4, words);
+    for (std::int64_t k = g * group; k < g1 * group; k += kUnit) {
+      const std::int64_t offset = k / kUnit * kBits * 4;
+      VU words[(kBits + 3) / 4 * 4];
+      load_words<kBits>(words_at.at, offset, row_bytes, words);
       // The next columns' words: too many short streams for the hardware (measured 3.5 of 10 cycles per vector when the weight is not in L2).
-      for (std::int64_t i = k / (4 * kPer) % 4; i < kLanes; i += 4) __builtin_prefetch(words_at.at[i] + next + k / kPer * 4);
-#pragma GCC unroll 4
-      for (std::int64_t j = 0; j < 4; ++j) {
-        const std::int64_t at = ((k + j * kPer) / group - g) * kLanes;
-        const VF scale = hn::Load(DF(), scales + at);
-        const VF bias = hn::Load(DF(), biases + at);
-        VU word = words[j];
-#pragma GCC unroll 16
-        for (int t = 0; t < kPer; ++t) {
-          const VF q = hn::ConvertTo(DF(), hn::BitCast(DI(), hn::And(word, mask)));
-          hn::Store(hn::MulAdd(q, scale, bias), DF(), to);
-          word = hn::ShiftRight<kBits>(word);
-          to += out.stride;
-        }
-      }
+      // Every line of a row once: so many units make up a line of 64 bytes.
+      constexpr std::int64_t kTurns = 16 / kBits;
+      for (std::int64_t i = k / kUnit % kTurns; i < kLanes; i += kTurns) __builtin_prefetch(words_at.at[i] + next + offset);
+      const std::int64_t at = (k / group - g) * kLanes;
+      store_unit<kBits>(words, hn::Load(DF(), scales + at), hn::Load(DF(), biases + at), {to, out.stride}, std::make_index_sequence<kUnit>());
+      to += kUnit * out.stride;
     }
   }
 }
 
-// kLanes consecutive quantized values from element c of a row on; c is a multiple of kLanes.
-template <int kBits>
-struct FieldLoader {
-  static constexpr std::int64_t kPer = 32 / kBits;
-  // Lane i of a vector that holds the words twice or more: which word, and how far its field is shifted.
-  HWY_ALIGN std::uint32_t shifts[kLanes];
-  HWY_ALIGN std::int32_t word_of[kLanes];
-  FieldLoader() {
-    for (std::int64_t i = 0; i < kLanes; ++i) {
-      shifts[i] = static_cast<std::uint32_t>(i % kPer * kBits);
-      word_of[i] = static_cast<std::int32_t>(i / kPer);
-    }
-  }
-  HWY_INLINE VU load(const std::uint8_t* row, std::int64_t c) const {
-    const DU du;
-    const VU mask = hn::Set(du, (1u << kBits) - 1);
-    if constexpr (kBits == 8) {
-      return hn::PromoteTo(du, hn::LoadU(hn::Rebind<std::uint8_t, DU>(), row + c));
-    } else if constexpr (kLanes <= kPer) {
-      std::uint32_t word;
-      std::memcpy(&word, row + c / kPer * 4, sizeof(word));
-      word >>= c % kPer * kBits;
-      return hn::And(hn::Shr(hn::Set(du, word), hn::Load(du, shifts)), mask);
-    } else {
-      static_assert(kLanes == 2 * kPer);
-      std::uint64_t pair;
-      std::memcpy(&pair, row + c / kPer * 4, sizeof(pair));
-      const VU both = hn::BitCast(du, hn::Set(hn::Repartition<std::uint64_t, DU>(), pair));
-      const VU words = hn::TableLookupLanes(both, hn::SetTableIndices(du, word_of));
-      return hn::And(hn::Shr(words, hn::Load(du, shifts)), mask);
-    }
-  }
-};
-
 template <int kBits, DType kScale, int kVectors>
 void decode_affine_rows_of(const WeightView& w, std::int64_t col0, std::int64_t k0, std::int64_t k1, float* panel) {
   constexpr std::int64_t kScaleBytes = 4 / kPerWord<kScale>;
-  const FieldLoader<kBits> fields;
-  const std::int64_t row_bytes = w.in / (32 / kBits) * 4;
+  const std::int64_t row_bytes = w.in / 32 * kBits * 4;
   const std::int64_t scale_row_bytes = w.in / w.group_size * kScaleBytes;
   // Groups are whole vectors. A vector past the matrix (the last panel may be that wide) repeats the last one.
   std::int64_t column[kVectors], group[kVectors];
@@ -279,6 +265,7 @@ void decode_affine_rows_of(const WeightView& w, std::int64_t col0, std::int64_t 
     column[v] = HWY_MIN(col0 + v * kLanes, w.in - kLanes);
     group[v] = column[v] / w.group_size * kScaleBytes;
   }
+  const CodeLoader<kBits, kVectors> codes(column, row_bytes);
   const auto* row = reinterpret_cast<const std::uint8_t*>(w.data) + k0 * row_bytes;
   const auto* scales = reinterpret_cast<const std::uint8_t*>(w.scales) + k0 * scale_row_bytes;
   const auto* biases = reinterpret_cast<const std::uint8_t*>(w.biases) + k0 * scale_row_bytes;
@@ -291,7 +278,7 @@ void decode_affine_rows_of(const WeightView& w, std::int64_t col0, std::int64_t 
         scale = broadcast_element<kScale>(scales + group[v]);
         bias = broadcast_element<kScale>(biases + group[v]);
       }
-      const VF q = hn::ConvertTo(DF(), hn::BitCast(DI(), fields.load(row, column[v])));
+      const VF q = hn::ConvertTo(DF(), hn::BitCast(DI(), codes.load(row, v)));
       hn::Store(hn::MulAdd(q, scale, bias), DF(), panel + v * kLanes);
     }
     panel += kVectors * kLanes;
@@ -345,25 +332,37 @@ inline void decode_dropout_columns(const PanelSource& source, std::int64_t col, 
 // ---- choice
 
 template <DType kType>
+void decode_rows(const WeightView& w, std::int64_t col0, int vectors, std::int64_t k0, std::int64_t k1, float* panel) {
+  switch (w.bits) {
+    case 0: return decode_dense_rows<kType>(w, col0, vectors, k0, k1, panel);
+    case 2: return decode_affine_rows<2, kType>(w, col0, vectors, k0, k1, panel);
+    case 3: return decode_affine_rows<3, kType>(w, col0, vectors, k0, k1, panel);
+    case 4: return decode_affine_rows<4, kType>(w, col0, vectors, k0, k1, panel);
+    case 5: return decode_affine_rows<5, kType>(w, col0, vectors, k0, k1, panel);
+    case 6: return decode_affine_rows<6, kType>(w, col0, vectors, k0, k1, panel);
+    case 8: return decode_affine_rows<8, kType>(w, col0, vectors, k0, k1, panel);
+    default: CHECK(false);
+  }
+}
+
+template <DType kType>
+void decode_columns(const WeightView& w, std::int64_t col, std::int64_t k0, std::int64_t k1, PanelOut out) {
+  switch (w.bits) {
+    case 0: return decode_dense_columns<kType>(RowPointers(w.data, w.in * 4 / kPerWord<kType>, col, w.out).at, k0, k1, out);
+    case 2: return decode_affine_columns<2, kType>(w, col, k0, k1, out);
+    case 3: return decode_affine_columns<3, kType>(w, col, k0, k1, out);
+    case 4: return decode_affine_columns<4, kType>(w, col, k0, k1, out);
+    case 5: return decode_affine_columns<5, kType>(w, col, k0, k1, out);
+    case 6: return decode_affine_columns<6, kType>(w, col, k0, k1, out);
+    case 8: return decode_affine_columns<8, kType>(w, col, k0, k1, out);
+    default: CHECK(false);
+  }
+}
+
+template <DType kType>
 void decode_typed(const PanelSource& source, std::int64_t col0, int vectors, std::int64_t k0, std::int64_t k1, float* panel) {
-  const WeightView& w = source.weight;
-  CHECK(w.bits == 0 || w.bits == 4 || w.bits == 8);
-  if (!source.columns_are_rows) {
-    if (w.bits == 0) return decode_dense_rows<kType>(w, col0, vectors, k0, k1, panel);
-    return w.bits == 4 ? decode_affine_rows<4, kType>(w, col0, vectors, k0, k1, panel)
-                       : decode_affine_rows<8, kType>(w, col0, vectors, k0, k1, panel);
-  }
-  for (int v = 0; v < vectors; ++v) {
-    const std::int64_t col = col0 + v * kLanes;
-    const PanelOut out{panel + v * kLanes, vectors * kLanes};
-    if (w.bits == 4) {
-      decode_affine_columns<4, kType>(w, col, k0, k1, out);
-    } else if (w.bits == 8) {
-      decode_affine_columns<8, kType>(w, col, k0, k1, out);
-    } else {
-      decode_dense_columns<kType>(RowPointers(w.data, w.in * 4 / kPerWord<kType>, col, w.out).at, k0, k1, out);
-    }
-  }
+  if (!source.columns_are_rows) return decode_rows<kType>(source.weight, col0, vectors, k0, k1, panel);
+  for (int v = 0; v < vectors; ++v) decode_columns<kType>(source.weight, col0 + v * kLanes, k0, k1, {panel + v * kLanes, vectors * kLanes});
 }
 
 // Steps [k0, k1) of the source for the columns from col0 on, as panel [k1 - k0][vectors * kLanes]. Columns past the matrix get finite rubbish or

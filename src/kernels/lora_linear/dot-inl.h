@@ -1,6 +1,6 @@
 // Dot products of rows of a stored weight with a few rows of x, decoded in registers and never stored.
 //
-// Affine weights: a vector of packed words holds fields t = 0, 1, ... of each word; x is laid out in the same order once per call (packed), so that
+// Affine weights: each lane of a vector holds a few consecutive codes t = 0, 1, ...; x is laid out in the same order once per call (packed), so that
 // no lane ever moves. sum(w x) over a group is scale * sum(q x) + bias * sum(x), the second sum also packed. The last vector of a row ends with the
 // row and overlaps the one before; packed x is zero in the lanes already seen, so there is no tail.
 #include <cstdint>
@@ -8,6 +8,7 @@
 
 #include <hwy/highway.h>
 
+#include "kernels/lora_linear/codes-inl.h"
 #include "kernels/lora_linear/decode-inl.h"
 #include "kernels/lora_linear/weight_value.h"
 
@@ -24,15 +25,15 @@ namespace evolora::gemm::HWY_NAMESPACE {
 // Rows of the weight that share the loads of x and keep the multipliers busy.
 inline constexpr int kRowsAtOnce = 4;
 
-// The unit of a row: a packed word, or a dense element.
+// The unit of a row: the codes of a lane, or a dense element.
 struct RowLayout {
   std::int64_t units;          // per row
   std::int64_t fields;         // per unit
   std::int64_t vectors;        // per row
   std::int64_t vector_floats;  // of packed x per vector of units: the fields and, for affine weights, their sum
   explicit RowLayout(const WeightView& w)
-      : units(w.bits == 0 ? w.in : w.in * w.bits / 32),
-        fields(w.bits == 0 ? 1 : 32 / w.bits),
+      : units(w.bits == 0 ? w.in : w.in / codes_per_lane(w.bits)),
+        fields(w.bits == 0 ? 1 : codes_per_lane(w.bits)),
         vectors((units + kLanes - 1) / kLanes),
         vector_floats((w.bits == 0 ? 1 : fields + 1) * kLanes) {}
   std::int64_t first_unit(std::int64_t v) const { return HWY_MAX(HWY_MIN(v * kLanes, units - kLanes), 0); }
@@ -93,14 +94,14 @@ void dot_rows_for(const DotArgs& args) {
 
 #else
 
-// The scales (or biases) of the groups that a vector of words spans, spread over its lanes.
+// The scales (or biases) of the groups that a vector of units spans, spread over its lanes.
 template <DType kType>
 struct GroupLoader {
   static constexpr std::int64_t kBytes = 4 / kPerWord<kType>;
   std::int64_t count;  // groups per vector: 1, 2 or 4
   HWY_ALIGN std::int32_t group_of[kLanes];
-  GroupLoader(std::int64_t words_per_group) : count(HWY_MAX(1, kLanes / words_per_group)) {
-    for (std::int64_t i = 0; i < kLanes; ++i) group_of[i] = static_cast<std::int32_t>(i / words_per_group);
+  GroupLoader(std::int64_t units_per_group) : count(HWY_MAX(1, kLanes / units_per_group)) {
+    for (std::int64_t i = 0; i < kLanes; ++i) group_of[i] = static_cast<std::int32_t>(i / units_per_group);
   }
   template <typename Repeated>
   HWY_INLINE VF spread(const std::uint8_t* p) const {
@@ -144,23 +145,27 @@ HWY_INLINE void store_sums(const DotArgs& args, std::int64_t row, const VF (&sum
 
 template <int kBits, DType kScale, int kN>
 void dot_affine(const DotArgs& args) {
-  constexpr std::int64_t kPer = 32 / kBits;
+  using Loader = LaneLoader<kBits>;
+  constexpr std::int64_t kPer = codes_per_lane(kBits);
   const WeightView& w = *args.weight;
   const RowLayout layout(w);
+  const Loader loader;
   const std::int64_t packed_row = layout.vectors * layout.vector_floats;
-  const std::int64_t words_per_group = w.group_size / kPer;
+  const std::int64_t row_bytes = w.in * kBits / 8;
+  const std::int64_t units_per_group = w.group_size / kPer;
   const std::int64_t groups = w.in / w.group_size;
-  const GroupLoader<kScale> group_loader(words_per_group);
+  const GroupLoader<kScale> group_loader(units_per_group);
   constexpr std::int64_t kScaleBytes = GroupLoader<kScale>::kBytes;
-  const VU mask = hn::Set(DU(), (1u << kBits) - 1);
+  const VU mask = code_mask<kBits>();
+  const auto* data = reinterpret_cast<const std::uint8_t*>(w.data);
   for (std::int64_t row = args.row0; row < args.row1; row += kRowsAtOnce) {
-    const std::uint8_t* words[kRowsAtOnce];
+    std::int64_t begin[kRowsAtOnce];
     const std::uint8_t* scales[kRowsAtOnce];
     const std::uint8_t* biases[kRowsAtOnce];
     VF sums[kRowsAtOnce][kN];
     for (int r = 0; r < kRowsAtOnce; ++r) {
       const std::int64_t at = HWY_MIN(row + r, args.row1 - 1);
-      words[r] = reinterpret_cast<const std::uint8_t*>(w.data) + at * layout.units * 4;
+      begin[r] = at * row_bytes;
       scales[r] = reinterpret_cast<const std::uint8_t*>(w.scales) + at * groups * kScaleBytes;
       biases[r] = reinterpret_cast<const std::uint8_t*>(w.biases) + at * groups * kScaleBytes;
       for (int i = 0; i < kN; ++i) sums[r][i] = hn::Zero(DF());
@@ -172,7 +177,10 @@ void dot_affine(const DotArgs& args) {
       VF dots[kRowsAtOnce][kN];
 #pragma GCC unroll 4
       for (int r = 0; r < kRowsAtOnce; ++r) {
-        word[r] = hn::BitCast(DU(), hn::LoadU(hn::Repartition<std::uint8_t, DU>(), words[r] + first * 4));
+        const std::int64_t from = begin[r] + first * Loader::kLaneBits / 8;
+        // What follows the matrix may not be ours to read.
+        const bool inside = Loader::kReadBytes == Loader::kVectorBytes || HWY_LIKELY(from + Loader::kReadBytes <= w.out * row_bytes);
+        word[r] = inside ? loader.load(data + from) : loader.load_end(data + from);
 #pragma GCC unroll 4
         for (int i = 0; i < kN; ++i) dots[r][i] = hn::Zero(DF());
       }
@@ -186,7 +194,7 @@ void dot_affine(const DotArgs& args) {
           for (int i = 0; i < kN; ++i) dots[r][i] = hn::MulAdd(q, hn::Load(DF(), packed + i * packed_row + t * kLanes), dots[r][i]);
         }
       }
-      const std::int64_t group = first / words_per_group;
+      const std::int64_t group = first / units_per_group;
 #pragma GCC unroll 4
       for (int r = 0; r < kRowsAtOnce; ++r) {
         const VF scale = group_loader.load(scales[r] + group * kScaleBytes);
@@ -248,14 +256,21 @@ void dot_short(const DotArgs& args) {
 
 template <DType kType, int kN>
 void dot_rows_typed(const DotArgs& args) {
-  if (args.weight->bits == 0) return dot_dense<kType, kN>(args);
-  return args.weight->bits == 4 ? dot_affine<4, kType, kN>(args) : dot_affine<8, kType, kN>(args);
+  switch (args.weight->bits) {
+    case 0: return dot_dense<kType, kN>(args);
+    case 2: return dot_affine<2, kType, kN>(args);
+    case 3: return dot_affine<3, kType, kN>(args);
+    case 4: return dot_affine<4, kType, kN>(args);
+    case 5: return dot_affine<5, kType, kN>(args);
+    case 6: return dot_affine<6, kType, kN>(args);
+    case 8: return dot_affine<8, kType, kN>(args);
+    default: CHECK(false);
+  }
 }
 
 template <int kN>
 void dot_rows_for(const DotArgs& args) {
   const WeightView& w = *args.weight;
-  CHECK(w.bits == 0 || w.bits == 4 || w.bits == 8);
   if (RowLayout(w).units < kLanes) return dot_short<kN>(args);
   switch (w.dtype) {
     case DType::kF32: return dot_rows_typed<DType::kF32, kN>(args);

@@ -174,6 +174,7 @@ void token(benchmark::State& state, const Group& group, std::int64_t rows, const
   }
   const double bytes = multiplications(problem.shape) / static_cast<double>(rows) * kind.bits / 8;
   state.counters["weight_GB/s"] = bytes / median(times) * 1e-9;
+  state.counters["weights_G/s"] = bytes * 8 / kind.bits / median(times) * 1e-9;
 }
 
 int register_all() {
@@ -194,7 +195,16 @@ int register_all() {
     add(std::string("one_thread/backward/") + group.name + "/M256", 0.1, [=](benchmark::State& s) { backward(s, group, 256, 8, q4, 1); });
   }
   add("dense_bf16/forward/qwen.gate_up/M256", 0.1, [=](benchmark::State& s) { forward(s, kGroups[2], 256, 8, {0, 0, DType::kBF16}, threads); });
-  add("8bit/forward/qwen.gate_up/M256", 0.1, [=](benchmark::State& s) { forward(s, kGroups[2], 256, 8, {8, 64, DType::kF16}, threads); });
+  for (const int bits : {2, 3, 4, 5, 6, 8}) {
+    const WeightKind kind{bits, 64, DType::kF16};
+    const std::string name = std::to_string(bits) + "bit/";
+    for (const std::int64_t rows : {256, 1024}) {
+      const std::string work = "/qwen.gate_up/M" + std::to_string(rows);
+      add(name + "forward" + work, 0.1, [=](benchmark::State& s) { forward(s, kGroups[2], rows, 8, kind, threads); });
+      add(name + "backward" + work, 0.1, [=](benchmark::State& s) { backward(s, kGroups[2], rows, 8, kind, threads); });
+    }
+    add(name + "few_rows/qwen.gate_up/n1", 0.05, [=](benchmark::State& s) { token(s, kGroups[2], 1, kind, threads); });
+  }
   add("rank64/forward/qwen.qkv/M1024", 0.1, [=](benchmark::State& s) { forward(s, kGroups[0], 1024, 64, q4, threads); });
   add("rank64/backward/qwen.qkv/M1024", 0.1, [=](benchmark::State& s) { backward(s, kGroups[0], 1024, 64, q4, threads); });
   for (const std::int64_t rows : {64, 256}) {

@@ -26,7 +26,7 @@ inline std::vector<WeightKind> all_weight_kinds() {
   std::vector<WeightKind> kinds;
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
     kinds.push_back({0, 0, dtype});
-    for (const int bits : {4, 8}) {
+    for (const int bits : {2, 3, 4, 5, 6, 8}) {
       for (const int group : {32, 64, 128}) kinds.push_back({bits, group, dtype});
     }
   }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "formats/quantization.h"
 #include "kernels/lora_linear/contract.h"
 #include "kernels/lora_linear/gemm.h"
 #include "kernels/lora_linear/linear.h"
@@ -127,11 +128,15 @@ TEST(LoraLinear, MatchesReferenceOverSeveralDepthBlocksAndColumnBlocks) {
   check({{8, 32, DType::kBF16}, 70, 2304, {{1201, 3, 0.1f}}});
   check({{0, 0, DType::kBF16}, 67, 1151, {{1303, 8}, {5, 8, 0.5f}}});
   check({{4, 128, DType::kF32}, 1300, 128, {{49, 4}}});
+  check({{3, 64, DType::kF16}, 70, 2304, {{1201, 3, 0.1f}, {70, 8}}});
+  check({{5, 32, DType::kBF16}, 67, 1184, {{577, 8, 0, true}}});
+  check({{6, 128, DType::kF32}, 130, 1280, {{320, 8}}});
+  check({{2, 32, DType::kF16}, 67, 1184, {{577, 8}}});
 }
 
-// K = 32 with AVX-512 is a fraction of one vector of packed words.
+// K = 32 with AVX-512 is a fraction of one vector of packed words, and with 2 and 3 bits less than 16 bytes.
 TEST(LoraLinear, MatchesReferenceForShortRows) {
-  for (const int bits : {4, 8}) {
+  for (const int bits : {2, 3, 4, 5, 6, 8}) {
     for (const std::int64_t n : {1, 4, 6}) check({{bits, 32, DType::kF16}, n, 32, {{7, 2}, {32, 2, 0.2f}}});
   }
 }
@@ -201,8 +206,8 @@ TEST(LoraLinear, WorkspaceNeedsOnlyShapesAndGrowsWithRows) {
 
 // y = x W^T and dx = dy W with beta, as head_loss uses them.
 TEST(Linear, MatchesReferenceWithBothBetas) {
-  for (const WeightKind& kind :
-       {WeightKind{4, 64, DType::kF16}, WeightKind{8, 128, DType::kBF16}, WeightKind{0, 0, DType::kBF16}, WeightKind{0, 0, DType::kF16}}) {
+  for (const WeightKind& kind : {WeightKind{4, 64, DType::kF16}, WeightKind{8, 128, DType::kBF16}, WeightKind{3, 32, DType::kF16},
+                                 WeightKind{5, 64, DType::kBF16}, WeightKind{0, 0, DType::kBF16}, WeightKind{0, 0, DType::kF16}}) {
     for (const auto& [n, out, in] :
          {std::tuple<std::int64_t, std::int64_t, std::int64_t>{1, 1009, 256}, {3, 70, 128}, {64, 1500, 256}, {77, 33, 1280}}) {
       SCOPED_TRACE(kind.name() + ", n " + std::to_string(n) + ", out " + std::to_string(out) + ", in " + std::to_string(in));
@@ -273,6 +278,58 @@ TEST(WeightValue, DecodesByHand) {
   EXPECT_EQ(weight_value(w, 0, 7), 2.5);
   EXPECT_EQ(weight_value(w, 0, 9), -0.5);
   EXPECT_EQ(weight_value(w, 0, 35), 9.0);
+}
+
+// What the codec packs (byte-equal with mlx) is what the kernels' definition of an element reads.
+TEST(WeightValue, IsWhatTheCodecStored) {
+  constexpr std::int64_t kOut = 5, kIn = 384;
+  for (const int bits : {2, 3, 4, 5, 6, 8}) {
+    for (const int group : {32, 64, 128}) {
+      const AffineQuantization q{bits, group};
+      const Buffer dense = random_buffer(count_of(kOut, kIn), 7);
+      std::vector<std::uint32_t> packed(static_cast<std::size_t>(kOut) * packed_words_per_row(q, kIn));
+      std::vector<float> scales(count_of(kOut, kIn / group)), biases(scales.size()), back(dense.size());
+      affine_quantize(q, DType::kF32, dense.data(), kOut, kIn, packed.data(), scales.data(), biases.data());
+      affine_dequantize(q, DType::kF32, packed.data(), scales.data(), biases.data(), kOut, kIn, back.data());
+      const auto bytes = [](const auto& array) { return reinterpret_cast<const std::byte*>(array.data()); };
+      const WeightView w{.out = kOut,
+                         .in = kIn,
+                         .bits = bits,
+                         .group_size = group,
+                         .dtype = DType::kF32,
+                         .data = bytes(packed),
+                         .scales = bytes(scales),
+                         .biases = bytes(biases)};
+      for (std::int64_t row = 0; row < kOut; ++row) {
+        for (std::int64_t column = 0; column < kIn; ++column) {
+          const double exact = weight_value(w, row, column);
+          const float stored = back[static_cast<std::size_t>(row * kIn + column)];
+          const std::size_t at = static_cast<std::size_t>(row * (kIn / group) + column / group);
+          // The codec rounds product and sum to fp32: half a unit of each.
+          const double rounding = kEps * (static_cast<double>(std::abs(scales[at])) * (1 << bits) + std::abs(exact));
+          ASSERT_NEAR(stored, exact, rounding) << bits << " " << group << " " << row << " " << column;
+        }
+      }
+    }
+  }
+}
+
+TEST(WeightValue, CodesStraddleBytesAndWords) {
+  // 3 bits: 0, 1, ... 7 in three bytes, little end first; the eleventh code straddles the first two words. 6 bits: 1, 2, 3, 4 in three bytes.
+  // 5 bits: 31, 0, 31, 0, ...
+  std::uint8_t three[12], six[24], five[20] = {};
+  constexpr std::uint8_t kThree[] = {0x88, 0xc6, 0xfa}, kSix[] = {0x81, 0x30, 0x10};
+  for (std::size_t i = 0; i < sizeof(three); ++i) three[i] = kThree[i % 3];
+  for (std::size_t i = 0; i < sizeof(six); ++i) six[i] = kSix[i % 3];
+  for (std::size_t bit = 0; bit < 160; ++bit) five[bit / 8] = static_cast<std::uint8_t>(five[bit / 8] | (bit / 5 % 2 == 0 ? 1u << (bit % 8) : 0u));
+  const auto view = [](int bits, const std::uint8_t* stream) {
+    return WeightView{.out = 1, .in = 32, .bits = bits, .group_size = 32, .data = reinterpret_cast<const std::byte*>(stream)};
+  };
+  for (std::int64_t k = 0; k < 32; ++k) {
+    EXPECT_EQ(stored_code(view(3, three), 0, k), static_cast<std::uint32_t>(k % 8)) << k;
+    EXPECT_EQ(stored_code(view(5, five), 0, k), k % 2 == 0 ? 31u : 0u) << k;
+    EXPECT_EQ(stored_code(view(6, six), 0, k), static_cast<std::uint32_t>(k % 4 + 1)) << k;
+  }
 }
 
 TEST(Plan, BlocksCoverEveryProductOnceAndFitTheirPanel) {

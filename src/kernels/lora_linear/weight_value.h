@@ -3,9 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 
-#include "base/check.h"
 #include "model/weight_view.h"
 
 namespace evolora {
@@ -13,11 +11,7 @@ namespace evolora {
 // weight[row][column], exact for dense weights, scale * q + bias in fp64 for quantized ones.
 inline double weight_value(const WeightView& weight, std::int64_t row, std::int64_t column) {
   if (!weight.quantized()) return load_float(weight.dtype, weight.data, static_cast<std::size_t>(row * weight.in + column));
-  CHECK(weight.bits == 4 || weight.bits == 8);
-  const std::int64_t per_word = 32 / weight.bits;
-  std::uint32_t word;
-  std::memcpy(&word, weight.data + (row * (weight.in / per_word) + column / per_word) * 4, sizeof(word));
-  const std::uint32_t q = (word >> (column % per_word * weight.bits)) & ((1u << weight.bits) - 1);
+  const std::uint32_t q = stored_code(weight, row, column);
   const auto group = static_cast<std::size_t>(row * (weight.in / weight.group_size) + column / weight.group_size);
   return static_cast<double>(load_float(weight.dtype, weight.scales, group)) * q +
          static_cast<double>(load_float(weight.dtype, weight.biases, group));
