@@ -324,7 +324,7 @@ void LayerProgram::attend(std::int64_t layer, BlockBuffers& block) {
   block.lse = builder_.floats("lse", rows() * spec().num_heads);
   const CacheShape cache{.layer = layer, .width = spec().kv_width()};
   const auto arguments = [block, cache, in_cache = inputs_.use_cache, heads = spec().num_heads, kv_heads = spec().num_kv_heads,
-                          head_dim = spec().head_dim](const RunContext& run) {
+                          head_dim = spec().head_dim, window = spec().attention_window(layer)](const RunContext& run) {
     const float* keys = in_cache ? cache_rows(run.bindings().key_cache, cache, run.bindings(), 0) : run.f32(block.k);
     const float* values = in_cache ? cache_rows(run.bindings().value_cache, cache, run.bindings(), 0) : run.f32(block.v);
     return AttentionForward{.q = run.f32(block.q),
@@ -334,6 +334,7 @@ void LayerProgram::attend(std::int64_t layer, BlockBuffers& block) {
                             .heads = heads,
                             .kv_heads = kv_heads,
                             .head_dim = head_dim,
+                            .window = window,
                             .scale = 1.0F / std::sqrt(static_cast<float>(head_dim)),
                             .out = run.f32(block.attention),
                             .lse = run.f32(block.lse)};
@@ -346,8 +347,8 @@ void LayerProgram::attend(std::int64_t layer, BlockBuffers& block) {
 }
 
 void LayerProgram::attend_backward(std::int64_t layer, const BlockBuffers& block, BufferId d_out, BufferId dq, BufferId dk, BufferId dv) {
-  const auto arguments = [block, d_out, dq, dk, dv, n = rows(), heads = spec().num_heads, kv_heads = spec().num_kv_heads,
-                          head_dim = spec().head_dim](const RunContext& run) {
+  const auto arguments = [block, d_out, dq, dk, dv, n = rows(), heads = spec().num_heads, kv_heads = spec().num_kv_heads, head_dim = spec().head_dim,
+                          window = spec().attention_window(layer)](const RunContext& run) {
     return AttentionBackward{.q = run.f32(block.q),
                              .k = run.f32(block.k),
                              .v = run.f32(block.v),
@@ -359,6 +360,7 @@ void LayerProgram::attend_backward(std::int64_t layer, const BlockBuffers& block
                              .heads = heads,
                              .kv_heads = kv_heads,
                              .head_dim = head_dim,
+                             .window = window,
                              .scale = 1.0F / std::sqrt(static_cast<float>(head_dim)),
                              .dq = run.f32(dq),
                              .dk = run.f32(dk),

@@ -50,6 +50,7 @@ TEST(KernelTable, WorkspaceFromShapesAlone) {
                                  .heads = 4,
                                  .kv_heads = 2,
                                  .head_dim = 16,
+                                 .window = 0,
                                  .scale = 0.25f,
                                  .out = nullptr,
                                  .lse = nullptr};
@@ -64,6 +65,7 @@ TEST(KernelTable, WorkspaceFromShapesAlone) {
                                    .heads = 4,
                                    .kv_heads = 2,
                                    .head_dim = 16,
+                                   .window = 0,
                                    .scale = 0.25f,
                                    .dq = nullptr,
                                    .dk = nullptr,

@@ -136,7 +136,7 @@ Result<std::vector<float>> inverse_frequencies(const json& config, const ConfigR
   return Error{ErrorCode::kUnsupported, fmt::format("{}: type '{}' is not supported (default, linear and llama3 are)", place, type)};
 }
 
-Status check_family_limits(const json& config, const ConfigReader& reader, const std::string& source) {
+Status check_family_limits(const ConfigReader& reader, const std::string& source) {
   const std::string activation = TRY(reader.string_or("hidden_act", "silu"));
   if (activation != "silu") {
     return Error{ErrorCode::kUnsupported, fmt::format("{}: hidden_act '{}' is not supported (silu is)", source, activation)};
@@ -144,14 +144,35 @@ Status check_family_limits(const json& config, const ConfigReader& reader, const
   if (TRY(reader.boolean_or("use_sliding_window", false))) {
     return Error{ErrorCode::kUnsupported, fmt::format("{}: use_sliding_window is not supported", source)};
   }
-  if (reader.has("layer_types")) {
-    for (const json& type : config.at("layer_types")) {
-      if (type != "full_attention") {
-        return Error{ErrorCode::kUnsupported, fmt::format("{}: layer_types has {}; only \"full_attention\" is supported", source, type.dump())};
-      }
-    }
-  }
   return {};
+}
+
+// Which layers look back over a window only. mlx-lm reads layer_types in its llama (a mistral is one) and nowhere else: there a sliding_window
+// without them means nothing, and for other families both mean nothing.
+Result<std::vector<std::int64_t>> attention_windows(const json& config, const ConfigReader& reader, const ModelSpec& spec,
+                                                    const std::string& source) {
+  if (!reader.has("layer_types")) return std::vector<std::int64_t>{};
+  const json& types = config.at("layer_types");
+  if (!types.is_array() || types.size() != static_cast<std::size_t>(spec.num_layers)) {
+    return Error{ErrorCode::kBadData, fmt::format("{}: key 'layer_types': expected a list of num_hidden_layers = {} names, got {}", source,
+                                                  spec.num_layers, types.is_array() ? fmt::format("{}", types.size()) : types.type_name())};
+  }
+  std::vector<std::int64_t> windows;
+  bool any = false;
+  for (const json& type : types) {
+    const bool sliding = type == "sliding_attention";
+    if (sliding && spec.model_type != "llama") {
+      return Error{ErrorCode::kUnsupported, fmt::format("{}: layer_types has \"sliding_attention\", which is not supported for {} (it is for llama)",
+                                                        source, spec.model_type)};
+    }
+    if (!sliding && type != "full_attention") {
+      return Error{ErrorCode::kUnsupported, fmt::format("{}: layer_types has {}; only \"full_attention\" and \"sliding_attention\" are supported",
+                                                        source, type.dump(-1, ' ', true, json::error_handler_t::replace))};
+    }
+    windows.push_back(sliding ? TRY(reader.dimension("sliding_window")) : 0);
+    any = any || sliding;
+  }
+  return any ? windows : std::vector<std::int64_t>{};
 }
 
 }  // namespace
@@ -167,7 +188,7 @@ Result<ModelSpec> parse_model_spec(const json& config, const std::string& source
     return Error{ErrorCode::kUnsupported, fmt::format("{}: model_type '{}' is not supported (llama and qwen2 are)", source,
                                                       spec.model_type.empty() ? "(missing)" : spec.model_type)};
   }
-  TRY(check_family_limits(config, reader, source));
+  TRY(check_family_limits(reader, source));
 
   spec.hidden_size = TRY(reader.dimension("hidden_size"));
   spec.num_layers = TRY(reader.dimension("num_hidden_layers"));
@@ -196,6 +217,7 @@ Result<ModelSpec> parse_model_spec(const json& config, const std::string& source
   spec.attention_qkv_bias = qwen2 || attention_bias;
   spec.attention_output_bias = attention_bias;
   spec.mlp_bias = llama && TRY(reader.boolean_or("mlp_bias", false));
+  spec.attention_windows = TRY(attention_windows(config, reader, spec, source));
   spec.max_position_embeddings = TRY(reader.dimension_or("max_position_embeddings", qwen2 ? 32768 : 2048));
   spec.rope_inverse_frequencies = TRY(inverse_frequencies(config, reader, spec.head_dim, qwen2 ? 1e6 : 1e4, source));
   return spec;

@@ -28,13 +28,18 @@ struct ModelSpec {
   bool attention_output_bias = false;
   bool mlp_bias = false;
   std::int64_t max_position_embeddings = 0;
+  std::vector<std::int64_t> attention_windows;  // (L) keys that a query of the layer sees, itself included, 0: all before it; empty: 0 everywhere
 
   std::int64_t query_width() const { return num_heads * head_dim; }
   std::int64_t kv_width() const { return num_kv_heads * head_dim; }
+  std::int64_t attention_window(std::int64_t layer) const {
+    return attention_windows.empty() ? 0 : attention_windows[static_cast<std::size_t>(layer)];
+  }
 };
 
 // config: a model folder's config.json; source: its path, for messages. mlx-lm's remaps apply (mistral -> llama).
-// Errors: kUnsupported naming the architecture, rope scaling or activation; kBadData for a missing, mistyped or impossible value (names the key).
+// Errors: kUnsupported naming the architecture, rope scaling, activation or kind of attention; kBadData for a missing, mistyped or impossible value
+// (names the key).
 Result<ModelSpec> parse_model_spec(const nlohmann::json& config, const std::string& source);
 
 }  // namespace evolora

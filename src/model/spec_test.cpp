@@ -49,6 +49,24 @@ TEST(ModelSpec, Llama3RopeScalingStretchesLongWavelengthsOnly) {
   EXPECT_LT(scaled.rope_inverse_frequencies[16], plain.rope_inverse_frequencies[16]);
 }
 
+// As mlx-lm: its llama reads layer_types, and a window that no layer asks for means nothing.
+TEST(ModelSpec, SlidingLayersHaveAWindow) {
+  json config = llama_config();
+  config["sliding_window"] = 4096;
+  EXPECT_EQ(parse_model_spec(config, "config.json").value().attention_window(3), 0);
+  config["layer_types"] = json(30, "full_attention");
+  EXPECT_TRUE(parse_model_spec(config, "config.json").value().attention_windows.empty());
+  config["layer_types"][3] = "sliding_attention";
+  const ModelSpec spec = parse_model_spec(config, "config.json").value();
+  EXPECT_EQ(spec.attention_window(2), 0);
+  EXPECT_EQ(spec.attention_window(3), 4096);
+  config["sliding_window"] = 0;
+  EXPECT_EQ(parse_model_spec(config, "config.json").error().code, ErrorCode::kBadData);
+  config["sliding_window"] = 4096;
+  config["model_type"] = "qwen2";
+  EXPECT_EQ(parse_model_spec(config, "config.json").error().code, ErrorCode::kUnsupported);
+}
+
 TEST(ModelSpec, EverythingElseIsRefusedByName) {
   const auto refuse = [](const char* key, const json& value, ErrorCode code, const char* words) {
     json config = llama_config();
@@ -80,7 +98,10 @@ TEST(ModelSpec, EverythingElseIsRefusedByName) {
   refuse("rms_norm_eps", -1, ErrorCode::kBadData, "rms_norm_eps");
   refuse("head_dim", 65, ErrorCode::kUnsupported, "head_dim");
   refuse("use_sliding_window", true, ErrorCode::kUnsupported, "use_sliding_window");
-  refuse("layer_types", {"sliding_attention"}, ErrorCode::kUnsupported, "sliding_attention");
+  refuse("layer_types", {"sliding_attention"}, ErrorCode::kBadData, "num_hidden_layers = 30");
+  refuse("layer_types", "sliding_attention", ErrorCode::kBadData, "layer_types");
+  refuse("layer_types", json(30, "sliding_attention"), ErrorCode::kBadData, "'sliding_window' is missing");
+  refuse("layer_types", json(30, "chunked_attention"), ErrorCode::kUnsupported, "chunked_attention");
   EXPECT_FALSE(parse_model_spec(json::array(), "x").ok());
 }
 

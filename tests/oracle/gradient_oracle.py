@@ -1,6 +1,7 @@
 """Logits, losses and every adapter gradient of the engine against mlx-lm in float32 (MLX autodiff), a float64 model, and finite differences of that."""
 import copy
 import json
+import shutil
 
 import mlx.core as mx
 import numpy as np
@@ -137,6 +138,16 @@ def test_gradients_of_one_row_and_of_long_rows(name, lengths, models, probe, obs
     compare(Case(models[name], lengths, seed=3), probe, observe, ("reference", "cpu", "cpu, 2 threads"))
 
 
+@pytest.mark.parametrize("window", (1, 6, 64, 100))
+def test_gradients_of_sliding_windows(window, models, tmp_path, probe, observe):
+    """Windows shorter and longer than the kernels' blocks of 64 keys, in rows longer than them."""
+    folder = tmp_path / "model"
+    shutil.copytree(models["llama-sliding-f32"], folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(dict(config, sliding_window=window)))
+    compare(Case(folder, (66, 130), seed=12), probe, observe, ("reference", "cpu", "cpu, 2 threads"), what="gradients in windows")
+
+
 KEYS = (
     ["self_attn.q_proj", "self_attn.v_proj"],
     ["self_attn.k_proj"],
@@ -244,7 +255,7 @@ def test_loss_without_gradients(recipe, models, probe, observe):
 
 @pytest.mark.parametrize("chunks", ((30,), (1,) * 30, (7, 1, 1, 13, 8)), ids=lambda c: f"{len(c)} pieces")
 def test_decoder_gives_the_logits_of_the_whole(chunks, models, probe, observe):
-    for name in ("llama-q4g32-f16-untied", "llama-wide-heads-f32-traditional", "qwen2-f32"):
+    for name in ("llama-q4g32-f16-untied", "llama-wide-heads-f32-traditional", "qwen2-f32", "llama-sliding-f32"):
         case = Case(models[name], (30,), seed=9)
         exact, tolerance = logits_tolerance(case.model, case.rows, case.adapters())
         for kernels in ("reference", "cpu"):

@@ -54,6 +54,7 @@ MODELS = {
                           "model.layers.2.mlp.gate_proj": dict(bits=8, group_size=64), "model.layers.3.self_attn.o_proj": dict(bits=4, group_size=128),
                           "model.layers.3.mlp.up_proj": False}),
     "qwen2-untied-q5g32-f16": (dict(QWEN2, tie_word_embeddings=False), mx.float16, dict(bits=5, group_size=32), {}),
+    "llama-sliding-f32": (dict(LLAMA, sliding_window=6, layer_types=["sliding_attention", "full_attention"] * 2), mx.float32, None, {}),
 }  # fmt: skip
 
 

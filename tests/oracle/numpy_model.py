@@ -184,6 +184,8 @@ class NumpyModel:
         self.head_dim = c.get("head_dim") or c["hidden_size"] // self.heads
         self.eps = c["rms_norm_eps"]
         self.traditional = c.get("rope_traditional", False)
+        sliding = [t == "sliding_attention" for t in c.get("layer_types") or ["full_attention"] * self.layers]
+        self.windows = [c["sliding_window"] if s else None for s in sliding]
         self.inverse_frequencies = rope_inverse_frequencies(c, self.head_dim)
         self.tensors = load_tensors(folder)
         self.weights = {}
@@ -245,14 +247,16 @@ class NumpyModel:
         rotated = (first * c - second * s, first * s + second * c)
         return np.stack(rotated, axis=-1).reshape(x.shape) if self.traditional else np.concatenate(rotated, axis=-1)
 
-    def _attention(self, q, k, v, segments, r):
+    def _attention(self, q, k, v, segments, window, r):
         n, group = q.shape[0], self.heads // self.kv_heads
         out, saved = np.zeros_like(q), []
         for begin, end in segments:
             qs = q[begin:end].transpose(1, 0, 2)
             ks, vs = (np.repeat(t[begin:end].transpose(1, 0, 2), group, axis=0) for t in (k, v))
             scores = r.of(r.matmul(qs, ks.transpose(0, 2, 1)) * self.head_dim**-0.5)
-            scores = np.where(np.tri(end - begin, dtype=bool), scores, -np.inf)
+            query, key = np.arange(end - begin)[:, None], np.arange(end - begin)[None]
+            seen = (key <= query) & (key > query - window if window else True)
+            scores = np.where(seen, scores, -np.inf)
             p = np.exp(scores - scores.max(axis=-1, keepdims=True))
             p = r.of(p / r.sum(p))
             out[begin:end] = r.matmul(p, vs).transpose(1, 0, 2)
@@ -284,7 +288,7 @@ class NumpyModel:
             x, inverse = self._norm(f"{block}.input_layernorm", h, r)
             q, k, v = (self._linear(f"{block}.self_attn.{p}", x, adapters, tape, r).reshape(n, -1, self.head_dim) for p in ("q_proj", "k_proj", "v_proj"))
             q, k = (r.of(self._rotate(t, batch.positions, 1)) for t in (q, k))
-            out, saved = self._attention(q, k, v, segments, r)
+            out, saved = self._attention(q, k, v, segments, self.windows[layer], r)
             middle = r.of(h + self._linear(f"{block}.self_attn.o_proj", out, adapters, tape, r))
             x, inverse_2 = self._norm(f"{block}.post_attention_layernorm", middle, r)
             gate, up = (self._linear(f"{block}.mlp.{p}", x, adapters, tape, r) for p in ("gate_proj", "up_proj"))

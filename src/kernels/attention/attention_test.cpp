@@ -10,6 +10,7 @@ using namespace testing_support;
 std::string describe(const AttentionShape& shape) {
   std::string text =
       "heads " + std::to_string(shape.heads) + "/" + std::to_string(shape.kv_heads) + " x " + std::to_string(shape.head_dim) + ", segments";
+  if (shape.window > 0) text = "window " + std::to_string(shape.window) + ", " + text;
   for (const AttentionSegment& s : shape.segments) text += " " + std::to_string(s.q_length) + ":" + std::to_string(s.kv_length);
   return text;
 }
@@ -18,7 +19,8 @@ std::vector<AttentionShape> training_shapes() {
   return {training_shape({1}, 1, 1, 1),          training_shape({1, 1, 2}, 2, 1, 3),     training_shape({5, 3}, 4, 2, 5),
           training_shape({65}, 3, 3, 16),        training_shape({40, 1, 23}, 14, 2, 64), training_shape({130}, 14, 2, 64),
           training_shape({33, 64, 7}, 9, 3, 64), training_shape({17, 50}, 2, 1, 33),     training_shape({70}, 2, 2, 80),
-          training_shape({29}, 4, 1, 128),       training_shape({31, 2}, 2, 1, 256),     training_shape({200, 9, 9, 9}, 2, 1, 20)};
+          training_shape({29}, 4, 1, 128),       training_shape({31, 2}, 2, 1, 256),     training_shape({200, 9, 9, 9}, 2, 1, 20),
+          training_shape({530}, 3, 1, 64)};
 }
 
 // Decoding: one or few new queries over a longer cache, caches anywhere in the buffer.
@@ -28,6 +30,20 @@ std::vector<AttentionShape> decoding_shapes() {
           {{{0, 1, 100, 64}, {1, 1, 0, 65}, {2, 3, 200, 130}}, 9, 3, 64},
           {{{0, 20, 0, 90}}, 4, 4, 40},
           {{{2, 7, 0, 300}, {0, 2, 300, 2}}, 8, 1, 24}};
+}
+
+// Windows of one key, shorter and longer than a block of 64 keys, than a panel, than the sequence; and sequences of more than one chunk of keys.
+std::vector<AttentionShape> windowed_training_shapes() {
+  return {training_shape({1, 7}, 2, 1, 3, 1),           training_shape({40, 1, 23}, 14, 2, 64, 5), training_shape({90, 150}, 4, 2, 20, 64),
+          training_shape({200, 33}, 9, 3, 64, 100),     training_shape({65}, 3, 3, 16, 65),        training_shape({65}, 3, 3, 16, 64),
+          training_shape({50}, 2, 2, 33, 1000),         training_shape({600}, 1, 1, 64, 70),       training_shape({300}, 7, 1, 8, 17),
+          training_shape({190, 3, 100}, 2, 1, 256, 80), training_shape({20, 300}, 2, 1, 4, 299)};
+}
+
+std::vector<AttentionShape> windowed_decoding_shapes() {
+  std::vector<AttentionShape> shapes = decoding_shapes();
+  for (std::size_t i = 0; i < shapes.size(); ++i) shapes[i].window = std::vector<std::int64_t>{1, 64, 70, 33, 250}[i];
+  return shapes;
 }
 
 struct Inputs {
@@ -43,7 +59,8 @@ struct Inputs {
 };
 
 AttentionForward forward_args(const AttentionShape& shape, const Inputs& in, Buffer& out, float* lse) {
-  return {in.q.data(), in.k.data(), in.v.data(), shape.segments, shape.heads, shape.kv_heads, shape.head_dim, shape.scale(), out.data(), lse};
+  return {in.q.data(),    in.k.data(),  in.v.data(),   shape.segments, shape.heads, shape.kv_heads,
+          shape.head_dim, shape.window, shape.scale(), out.data(),     lse};
 }
 
 // spread 4 makes scores of about +-60: sharp softmaxes whose maximum moves from block to block.
@@ -88,12 +105,18 @@ TEST(Attention, DecodingMatchesFp64) {
 
 AttentionBackward backward_args(const AttentionShape& shape, const Inputs& in, const Buffer& out, const Buffer& lse, Buffer& dq, Buffer& dk,
                                 Buffer& dv) {
-  return {in.q.data(), in.k.data(),    in.v.data(),    out.data(),    lse.data(), in.dout.data(), shape.segments, shape.q_rows(),
-          shape.heads, shape.kv_heads, shape.head_dim, shape.scale(), dq.data(),  dk.data(),      dv.data()};
+  return {in.q.data(), in.k.data(),    in.v.data(),    out.data(),   lse.data(),    in.dout.data(), shape.segments, shape.q_rows(),
+          shape.heads, shape.kv_heads, shape.head_dim, shape.window, shape.scale(), dq.data(),      dk.data(),      dv.data()};
 }
 
-TEST(Attention, BackwardMatchesFp64) {
-  for (const AttentionShape& shape : training_shapes()) {
+TEST(Attention, WindowedForwardMatchesFp64) {
+  for (const AttentionShape& shape : windowed_training_shapes()) expect_forward(shape, 1.0f);
+  for (const AttentionShape& shape : windowed_training_shapes()) expect_forward(shape, 4.0f);
+  for (const AttentionShape& shape : windowed_decoding_shapes()) expect_forward(shape, 1.0f);
+}
+
+void expect_backward(const std::vector<AttentionShape>& shapes) {
+  for (const AttentionShape& shape : shapes) {
     SCOPED_TRACE(describe(shape));
     const Inputs in(shape);
     Buffer out(shape.q_size());
@@ -126,9 +149,12 @@ TEST(Attention, BackwardMatchesFp64) {
   }
 }
 
+TEST(Attention, BackwardMatchesFp64) { expect_backward(training_shapes()); }
+TEST(Attention, WindowedBackwardMatchesFp64) { expect_backward(windowed_training_shapes()); }
+
 // Eight threads split every unit: more partial sums than two threads make.
-TEST(Attention, ManySplitsMatchFp64) {
-  const AttentionShape shape = training_shape({90, 5}, 4, 2, 24);
+void expect_backward_on_eight_threads(const AttentionShape& shape) {
+  SCOPED_TRACE(describe(shape));
   const Inputs in(shape);
   Buffer out(shape.q_size());
   Buffer lse(shape.lse_size());
@@ -145,6 +171,11 @@ TEST(Attention, ManySplitsMatchFp64) {
   expect_close(dq, exact.dq.value, exact.dq.bound, "dq");
   expect_close(dk, exact.dk.value, exact.dk.bound, "dk");
   expect_close(dv, exact.dv.value, exact.dv.bound, "dv");
+}
+
+TEST(Attention, ManySplitsMatchFp64) {
+  expect_backward_on_eight_threads(training_shape({90, 5}, 4, 2, 24));
+  expect_backward_on_eight_threads(training_shape({700}, 2, 1, 24, 40));
 }
 
 TEST(Attention, GradientsAreFiniteDifferences) {

@@ -17,6 +17,7 @@ struct AttentionShape {
   std::int64_t heads;
   std::int64_t kv_heads;
   std::int64_t head_dim;
+  std::int64_t window = 0;
   std::int64_t q_rows() const {
     std::int64_t n = 0;
     for (const AttentionSegment& s : segments) n = std::max(n, s.q_start + s.q_length);
@@ -31,10 +32,17 @@ struct AttentionShape {
   std::size_t kv_size() const { return static_cast<std::size_t>(kv_rows() * kv_heads * head_dim); }
   std::size_t lse_size() const { return static_cast<std::size_t>(q_rows() * heads); }
   float scale() const { return 1.0f / std::sqrt(static_cast<float>(head_dim)); }
+  // Query i of segment s sees key j; each written for itself, as mlx-lm's create_causal_mask has it.
+  bool sees(const AttentionSegment& s, std::int64_t i, std::int64_t j) const {
+    const std::int64_t position = i + s.kv_length - s.q_length;
+    return position >= j && (window == 0 || position < j + window);
+  }
 };
 
-inline AttentionShape training_shape(const std::vector<std::int64_t>& lengths, std::int64_t heads, std::int64_t kv_heads, std::int64_t head_dim) {
+inline AttentionShape training_shape(const std::vector<std::int64_t>& lengths, std::int64_t heads, std::int64_t kv_heads, std::int64_t head_dim,
+                                     std::int64_t window = 0) {
   AttentionShape shape{{}, heads, kv_heads, head_dim};
+  shape.window = window;
   std::int64_t start = 0;
   for (const std::int64_t length : lengths) {
     shape.segments.push_back({start, length, start, length});
@@ -60,8 +68,9 @@ struct ExactBackward {
   Values dv;
 };
 
-// One query's scores: exact, and sums of magnitudes, which bound their rounding.
+// One query's scores of the keys it sees: exact, and sums of magnitudes, which bound their rounding.
 struct Scores {
+  std::vector<std::int64_t> key;
   std::vector<double> score;
   std::vector<double> magnitude;
 };
@@ -70,7 +79,8 @@ inline Scores scores_of(const AttentionShape& shape, const AttentionSegment& s, 
   const std::int64_t c = shape.head_dim;
   const std::int64_t g = head / (shape.heads / shape.kv_heads);
   Scores scores;
-  for (std::int64_t j = 0; j <= i + s.kv_length - s.q_length; ++j) {
+  for (std::int64_t j = 0; j < s.kv_length; ++j) {
+    if (!shape.sees(s, i, j)) continue;
     double sum = 0;
     double magnitude = 0;
     for (std::int64_t e = 0; e < c; ++e) {
@@ -78,6 +88,7 @@ inline Scores scores_of(const AttentionShape& shape, const AttentionSegment& s, 
       sum += term;
       magnitude += std::abs(term);
     }
+    scores.key.push_back(j);
     scores.score.push_back(sum * static_cast<double>(shape.scale()));
     scores.magnitude.push_back(magnitude * static_cast<double>(shape.scale()));
   }
@@ -111,8 +122,8 @@ inline ExactForward exact_forward(const AttentionShape& shape, const std::vector
           double out = 0;
           double out_magnitude = 0;
           for (std::size_t j = 0; j < row.score.size(); ++j) {
-            const double term = std::exp(row.score[j] - largest) / total *
-                                v[static_cast<std::size_t>(((s.kv_start + static_cast<std::int64_t>(j)) * shape.kv_heads + g) * c + e)];
+            const double term =
+                std::exp(row.score[j] - largest) / total * v[static_cast<std::size_t>(((s.kv_start + row.key[j]) * shape.kv_heads + g) * c + e)];
             out += term;
             out_magnitude += std::abs(term);
           }
@@ -149,7 +160,7 @@ inline ExactBackward exact_backward(const AttentionShape& shape, const std::vect
         const double terms = static_cast<double>(s.q_length * (shape.heads / shape.kv_heads)) + 8;
         const double dots = static_cast<double>(c) + 2;
         for (std::size_t j = 0; j < row.score.size(); ++j) {
-          const auto kv_at = static_cast<std::size_t>(((s.kv_start + static_cast<std::int64_t>(j)) * shape.kv_heads + g) * c);
+          const auto kv_at = static_cast<std::size_t>(((s.kv_start + row.key[j]) * shape.kv_heads + g) * c);
           double dp = 0;
           double dp_magnitude = 0;
           for (std::size_t e = 0; e < static_cast<std::size_t>(c); ++e) {

@@ -1,5 +1,6 @@
 // Slot `attention`: causal grouped-query attention over segments (block-diagonal), tiled with online softmax, never an N x N matrix
-// (FlashAttention-2, Dao 2023, arXiv 2307.08691; log-sum-exp saved for backward).
+// (FlashAttention-2, Dao 2023, arXiv 2307.08691; log-sum-exp saved for backward), with an optional sliding window (Longformer, Beltagy et al. 2020,
+// arXiv 2004.05150, section 3.1; Mistral 7B, Jiang et al. 2023, arXiv 2310.06825).
 #pragma once
 
 #include <cstdint>
@@ -9,7 +10,8 @@
 
 namespace evolora {
 
-// Queries [q_start, q_start + q_length) see keys of the same segment: query i sees keys j <= i + (kv_length - q_length).
+// Queries [q_start, q_start + q_length) see keys of the same segment: query i sees keys j <= p, p = i + (kv_length - q_length), and with a window
+// only the last `window` of them, j > p - window; p itself counts, as in mlx-lm. The work is then of order q_length * window.
 // Training: q and kv ranges are equal. Decoding: kv_length >= q_length, keys come from a cache.
 struct AttentionSegment {
   std::int64_t q_start;
@@ -28,6 +30,7 @@ struct AttentionForward {
   std::int64_t heads;
   std::int64_t kv_heads;
   std::int64_t head_dim;
+  std::int64_t window;  // keys; 0: no window
   float scale;
   float* out;
   float* lse;
@@ -47,6 +50,7 @@ struct AttentionBackward {
   std::int64_t heads;
   std::int64_t kv_heads;
   std::int64_t head_dim;
+  std::int64_t window;  // keys; 0: no window
   float scale;
   float* dq;
   float* dk;
@@ -60,7 +64,7 @@ void attention_backward(const AttentionBackward& args, KernelContext& context);
 namespace cpu {
 void attention_forward(const AttentionForward& args, KernelContext& context);
 void attention_backward(const AttentionBackward& args, KernelContext& context);
-// Upper bounds from shapes (segment lengths included) and thread count; linear in the sequence length at most.
+// Upper bounds from shapes (segment lengths and window included) and thread count; linear in the sequence length at most.
 std::size_t attention_forward_workspace_bytes(const AttentionForward& args, int threads);
 std::size_t attention_backward_workspace_bytes(const AttentionBackward& args, int threads);
 }  // namespace cpu

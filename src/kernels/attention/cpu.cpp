@@ -23,7 +23,8 @@ namespace evolora::HWY_NAMESPACE {
 namespace attention {
 namespace {
 
-// Finite, so that differences stay numbers; any real score is far above it, and 2^(it - score) is 0.
+// Finite, so that differences stay numbers; any real score is far above it, and 2^(it - score) is 0. A row whose window begins in a later block has
+// only such scores at first: what they sum to is finite and vanishes when the first real score rescales it by 0.
 constexpr float kMasked = -1e30f;
 
 // The scratch of one worker, all (row, lane) with `width` lanes.
@@ -42,8 +43,8 @@ void mask_scores(const Panel& panel, std::size_t first_key, std::size_t keys, st
   for (std::size_t j = 0; j < keys; ++j) {
     const auto key = hn::Set(di, static_cast<std::int32_t>(first_key + j));
     for (std::size_t v = 0; v < width; v += lanes()) {
-      const auto beyond = hn::RebindMask(d, hn::Gt(key, hn::LoadU(di, panel.last_key + v)));
-      hn::StoreU(hn::IfThenElse(beyond, hn::Set(d, kMasked), hn::LoadU(d, scores + j * width + v)), d, scores + j * width + v);
+      const auto unseen = hn::RebindMask(d, hn::Or(hn::Gt(key, hn::LoadU(di, panel.last_key + v)), hn::Lt(key, hn::LoadU(di, panel.first_key + v))));
+      hn::StoreU(hn::IfThenElse(unseen, hn::Set(d, kMasked), hn::LoadU(d, scores + j * width + v)), d, scores + j * width + v);
     }
   }
 }
@@ -93,10 +94,12 @@ void forward_panel_of(const AttentionForward& args, const AttentionSegment& segm
   }
   const float* k = args.k + segment.kv_start * args.kv_heads * args.head_dim + kv_head * args.head_dim;
   const float* v = args.v + segment.kv_start * args.kv_heads * args.head_dim + kv_head * args.head_dim;
+  const auto begin = static_cast<std::size_t>(panel.first_key[0]);
+  const auto end = static_cast<std::size_t>(panel.last_key[panel.rows - 1]) + 1;
   const auto visible_to_all = static_cast<std::size_t>(panel.last_key[0]) + 1;
-  const auto visible = static_cast<std::size_t>(panel.last_key[panel.rows - 1]) + 1;
-  for (std::size_t first = 0; first < visible; first += kKeyBlock) {
-    const std::size_t keys = std::min(kKeyBlock, visible - first);
+  const auto visible_to_all_from = static_cast<std::size_t>(panel.first_key[panel.rows - 1]);
+  for (std::size_t first = begin; first < end; first += kKeyBlock) {
+    const std::size_t keys = std::min(kKeyBlock, end - first);
     multiply<kVectors, false>(keys, {.a = k + first * stride,
                                      .lda = stride,
                                      .b = s.queries,
@@ -106,14 +109,14 @@ void forward_panel_of(const AttentionForward& args, const AttentionSegment& segm
                                      .factors = nullptr,
                                      .c = s.scores,
                                      .ldc = width});
-    if (first + keys > visible_to_all) mask_scores(panel, first, keys, width, s.scores);
+    if (first + keys > visible_to_all || first < visible_to_all_from) mask_scores(panel, first, keys, width, s.scores);
     softmax_block<kVectors>(keys, s);
     multiply<kVectors, true>(head_dim, {.a = v + first * stride,
                                         .lda = stride,
                                         .b = s.scores,
                                         .ldb = width,
                                         .depth = keys,
-                                        .start = first == 0 ? Start::kZero : Start::kScaleAndAdd,
+                                        .start = first == begin ? Start::kZero : Start::kScaleAndAdd,
                                         .factors = s.rescale,
                                         .c = s.out,
                                         .ldc = width});
@@ -122,7 +125,7 @@ void forward_panel_of(const AttentionForward& args, const AttentionSegment& segm
     const V inverse = hn::Div(hn::Set(d, 1.0f), hn::LoadU(d, s.sums + x));
     for (std::size_t c = 0; c < head_dim; ++c) hn::StoreU(hn::Mul(hn::LoadU(d, s.out + c * width + x), inverse), d, s.out + c * width + x);
   }
-  unpack_transposed(panel, s.out, 1.0f, head_dim, width, args.out);
+  unpack_transposed(panel.rows, panel.offset, s.out, 1.0f, head_dim, width, args.out);
   if (args.lse == nullptr) return;
   for (std::size_t r = 0; r < panel.rows; ++r) {
     const double log2_sum = static_cast<double>(s.largest[r]) + std::log2(static_cast<double>(s.sums[r]));
@@ -175,7 +178,7 @@ void forward(const AttentionForward& args, KernelContext& context) {
     const std::int64_t first = in_segment / args.kv_heads * per_panel;
     const std::int64_t kv_head = in_segment % args.kv_heads;
     const std::int64_t rows = std::min(per_panel, s.q_length * group - first);
-    const Panel panel = make_panel(s, args.heads, args.kv_heads, args.head_dim, kv_head, first, rows);
+    const Panel panel = make_panel(s, args.heads, args.kv_heads, args.head_dim, args.window, kv_head, first, rows);
     auto* scratch = reinterpret_cast<float*>(context.workspace + static_cast<std::size_t>(worker) * scratch_bytes(args));
     HWY_DYNAMIC_DISPATCH(attention_forward_panel)(args, s, kv_head, panel, scratch);
   });

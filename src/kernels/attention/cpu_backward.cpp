@@ -1,6 +1,6 @@
 // attention backward with SIMD: per panel of queries, probabilities are recomputed from the saved log-sum-exp block by block of keys, and dq, dk and
-// dv follow from five small products per block (FlashAttention-2, Dao 2023, section 3.1.2). See backward_plan.h for how threads share it without
-// atomics.
+// dv follow from five small products per block (FlashAttention-2, Dao 2023, section 3.1.2). All panels pass a chunk of keys before the next chunk, so
+// k, v, dk and dv come from L2 however long the sequence. See backward_plan.h for how threads share it without atomics.
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -25,11 +25,18 @@ namespace evolora::HWY_NAMESPACE {
 namespace attention {
 namespace {
 
-// Where one worker sums dk and dv: rows of keys, `stride` floats apart.
-struct KeyGradients {
+// Keys [first, end) of a segment and what is summed for them: (keys, padded) each, zero beyond C.
+struct KeyChunk {
+  float* k;
+  float* v;
   float* dk;
   float* dv;
-  std::size_t stride;
+  std::size_t first;
+  std::size_t end;
+  std::size_t padded;
+  bool is_only;  // of its item: dq is then written, not added to
+
+  std::size_t at(std::size_t key) const { return (key - first) * padded; }
 };
 
 // The scratch of one worker. `width` lanes; `padded` is C rounded up to whole vectors.
@@ -43,8 +50,7 @@ struct BackwardScratch {
         probabilities(dout_rows + width * padded),
         dscores(probabilities + kKeyBlock * width),
         lse(dscores + kKeyBlock * width),
-        delta(lse + width),
-        tail(delta + width) {}
+        delta(lse + width) {}
   float* queries;        // (C, width), times scale * log2(e)
   float* douts;          // (C, width)
   float* dq;             // (C, width), without scale
@@ -54,7 +60,6 @@ struct BackwardScratch {
   float* dscores;        // (kKeyBlock, width)
   float* lse;            // (width), base 2
   float* delta;          // (width) dout . out
-  float* tail;           // (kKeyBlock, padded), where C is not whole vectors
 };
 
 void pack_rows(const Panel& panel, const float* x, float scale, std::size_t head_dim, std::size_t padded, float* out) {
@@ -75,25 +80,23 @@ float dot(const float* a, const float* b, std::size_t count) {
   return total;
 }
 
-// c (rows, C) += a (rows, depth) b (depth, padded), in tiles as wide as registers allow and as even as possible.
-void add_rows(std::size_t rows, const float* a, std::size_t lda, const float* b, std::size_t depth, std::size_t head_dim, std::size_t padded,
-              float* tail, float* c, std::size_t ldc) {
-  const bool whole = padded == head_dim;
+void add(const float* x, std::size_t count, float* to) {
+  const D d;
+  std::size_t i = 0;
+  for (; i + lanes() <= count; i += lanes()) hn::StoreU(hn::Add(hn::LoadU(d, to + i), hn::LoadU(d, x + i)), d, to + i);
+  for (; i < count; ++i) to[i] += x[i];
+}
+
+// c (rows, padded) += a (rows, depth) b (depth, padded), in tiles as wide as registers allow and as even as possible.
+void add_rows(std::size_t rows, const float* a, std::size_t lda, const float* b, std::size_t depth, std::size_t padded, float* c) {
   const std::size_t vectors = padded / lanes();
   const std::size_t tiles = (vectors + kWidestTile - 1) / kWidestTile;
   std::size_t done = 0;
   for (std::size_t t = 0; t < tiles; ++t) {
     const std::size_t wide = (vectors - done + tiles - t - 1) / (tiles - t);
     const std::size_t column = done * lanes();
-    const Product product{.a = a,
-                          .lda = lda,
-                          .b = b + column,
-                          .ldb = padded,
-                          .depth = depth,
-                          .start = whole ? Start::kAdd : Start::kZero,
-                          .factors = nullptr,
-                          .c = (whole ? c : tail) + column,
-                          .ldc = whole ? ldc : padded};
+    const Product product{
+        .a = a, .lda = lda, .b = b + column, .ldb = padded, .depth = depth, .start = Start::kAdd, .factors = nullptr, .c = c + column, .ldc = padded};
     if (wide == 1) multiply<1, false>(rows, product);
     if (wide == 2) multiply<2, false>(rows, product);
     if constexpr (kWidestTile > 2) {
@@ -101,10 +104,6 @@ void add_rows(std::size_t rows, const float* a, std::size_t lda, const float* b,
       if (wide == 4) multiply<4, false>(rows, product);
     }
     done += wide;
-  }
-  if (whole) return;
-  for (std::size_t r = 0; r < rows; ++r) {
-    for (std::size_t i = 0; i < head_dim; ++i) c[r * ldc + i] += tail[r * padded + i];
   }
 }
 
@@ -119,24 +118,27 @@ HWY_INLINE void softmax_gradient(const Panel& panel, std::size_t first_key, std:
     const V lse = hn::LoadU(d, s.lse + v);
     const V delta = hn::LoadU(d, s.delta + v);
     const auto last_key = hn::LoadU(di, panel.last_key + v);
+    const auto oldest_key = hn::LoadU(di, panel.first_key + v);
     for (std::size_t j = 0; j < keys; ++j) {
       float* score = s.probabilities + j * width + v;
       float* dscore = s.dscores + j * width + v;
       V p = vector_exp2(d, hn::Sub(hn::LoadU(d, score), lse));
-      if (masked) p = hn::IfThenZeroElse(hn::RebindMask(d, hn::Gt(hn::Set(di, static_cast<std::int32_t>(first_key + j)), last_key)), p);
+      if (masked) {
+        const auto key = hn::Set(di, static_cast<std::int32_t>(first_key + j));
+        p = hn::IfThenZeroElse(hn::RebindMask(d, hn::Or(hn::Gt(key, last_key), hn::Lt(key, oldest_key))), p);
+      }
       hn::StoreU(p, d, score);
       hn::StoreU(hn::Mul(p, hn::Sub(hn::LoadU(d, dscore), delta)), d, dscore);
     }
   }
 }
 
+// What the panel adds to the chunk's dk and dv, and what the chunk adds to the panel's dq.
 template <int kVectors>
-void backward_panel(const AttentionBackward& args, const AttentionSegment& segment, std::int64_t kv_head, const Panel& panel, const KeyGradients& to,
-                    float* scratch) {
+void backward_panel(const AttentionBackward& args, const Panel& panel, const KeyChunk& chunk, float* scratch) {
   const std::size_t width = kVectors * lanes();
   const auto head_dim = static_cast<std::size_t>(args.head_dim);
-  const std::size_t padded = (head_dim + lanes() - 1) / lanes() * lanes();
-  const auto stride = static_cast<std::size_t>(args.kv_heads * args.head_dim);
+  const std::size_t padded = chunk.padded;
   const BackwardScratch s(scratch, head_dim, width, padded);
   constexpr float kLog2E = 1.44269504088896340736f;
   pack_transposed(panel, args.q, args.scale * kLog2E, head_dim, width, s.queries);
@@ -148,15 +150,15 @@ void backward_panel(const AttentionBackward& args, const AttentionSegment& segme
     s.lse[r] = used ? args.lse[panel.lse_offset[r]] * kLog2E : 1e30f;  // lanes without a query get p = 0
     s.delta[r] = used ? dot(args.dout + panel.offset[r], args.out + panel.offset[r], head_dim) : 0.0f;
   }
-  const std::int64_t base = (segment.kv_start * args.kv_heads + kv_head) * args.head_dim;
   const auto visible_to_all = static_cast<std::size_t>(panel.last_key[0]) + 1;
-  const auto visible = static_cast<std::size_t>(panel.last_key[panel.rows - 1]) + 1;
-  for (std::size_t first = 0; first < visible; first += kKeyBlock) {
-    const std::size_t keys = std::min(kKeyBlock, visible - first);
-    const float* k = args.k + base + static_cast<std::ptrdiff_t>(first * stride);
-    const float* v = args.v + base + static_cast<std::ptrdiff_t>(first * stride);
+  const auto visible_to_all_from = static_cast<std::size_t>(panel.first_key[panel.rows - 1]);
+  const std::size_t begin = std::max(chunk.first, static_cast<std::size_t>(panel.first_key[0]));
+  const std::size_t end = std::min(chunk.end, static_cast<std::size_t>(panel.last_key[panel.rows - 1]) + 1);
+  for (std::size_t first = begin; first < end; first += kKeyBlock) {
+    const std::size_t keys = std::min(kKeyBlock, end - first);
+    const float* k = chunk.k + chunk.at(first);
     multiply<kVectors, false>(keys, {.a = k,
-                                     .lda = stride,
+                                     .lda = padded,
                                      .b = s.queries,
                                      .ldb = width,
                                      .depth = head_dim,
@@ -164,8 +166,8 @@ void backward_panel(const AttentionBackward& args, const AttentionSegment& segme
                                      .factors = nullptr,
                                      .c = s.probabilities,
                                      .ldc = width});
-    multiply<kVectors, false>(keys, {.a = v,
-                                     .lda = stride,
+    multiply<kVectors, false>(keys, {.a = chunk.v + chunk.at(first),
+                                     .lda = padded,
                                      .b = s.douts,
                                      .ldb = width,
                                      .depth = head_dim,
@@ -173,24 +175,67 @@ void backward_panel(const AttentionBackward& args, const AttentionSegment& segme
                                      .factors = nullptr,
                                      .c = s.dscores,
                                      .ldc = width});
-    softmax_gradient<kVectors>(panel, first, keys, first + keys > visible_to_all, s);
+    softmax_gradient<kVectors>(panel, first, keys, first + keys > visible_to_all || first < visible_to_all_from, s);
     multiply<kVectors, true>(head_dim, {.a = k,
-                                        .lda = stride,
+                                        .lda = padded,
                                         .b = s.dscores,
                                         .ldb = width,
                                         .depth = keys,
-                                        .start = first == 0 ? Start::kZero : Start::kAdd,
+                                        .start = first == begin ? Start::kZero : Start::kAdd,
                                         .factors = nullptr,
                                         .c = s.dq,
                                         .ldc = width});
-    add_rows(keys, s.probabilities, width, s.dout_rows, panel.rows, head_dim, padded, s.tail, to.dv + first * to.stride, to.stride);
-    add_rows(keys, s.dscores, width, s.query_rows, panel.rows, head_dim, padded, s.tail, to.dk + first * to.stride, to.stride);
+    add_rows(keys, s.probabilities, width, s.dout_rows, panel.rows, padded, chunk.dv + chunk.at(first));
+    add_rows(keys, s.dscores, width, s.query_rows, panel.rows, padded, chunk.dk + chunk.at(first));
   }
-  unpack_transposed(panel, s.dq, args.scale, head_dim, width, args.dq);
+  if (chunk.is_only) return unpack_transposed(panel.rows, panel.offset, s.dq, args.scale, head_dim, width, args.dq);
+  std::ptrdiff_t offset[kMaxPanelRows];
+  for (std::size_t r = 0; r < panel.rows; ++r) offset[r] = static_cast<std::ptrdiff_t>(r * padded);
+  float* dq_rows = s.query_rows;  // no longer needed
+  unpack_transposed(panel.rows, offset, s.dq, args.scale, head_dim, width, dq_rows);
+  for (std::size_t r = 0; r < panel.rows; ++r) add(dq_rows + r * padded, head_dim, args.dq + panel.offset[r]);
 }
 
-void clear(float* rows, std::int64_t count, std::size_t stride, std::int64_t head_dim) {
-  for (std::int64_t j = 0; j < count; ++j) std::fill_n(rows + static_cast<std::size_t>(j) * stride, head_dim, 0.0f);
+// Rows of x (keys of the segment, `stride` apart) -> (keys, padded), zero beyond C.
+void pack_keys(const float* x, std::size_t keys, std::size_t stride, std::size_t head_dim, std::size_t padded, float* out) {
+  for (std::size_t j = 0; j < keys; ++j) {
+    std::copy_n(x + j * stride, head_dim, out + j * padded);
+    std::fill_n(out + j * padded + head_dim, padded - head_dim, 0.0f);
+  }
+}
+
+void unpack_keys(const float* packed, std::size_t keys, std::size_t stride, std::size_t head_dim, std::size_t padded, float* x) {
+  for (std::size_t j = 0; j < keys; ++j) std::copy_n(packed + j * padded, head_dim, x + j * stride);
+}
+
+void clear_rows(float* x, std::size_t rows, std::size_t stride, std::size_t head_dim) {
+  for (std::size_t j = 0; j < rows; ++j) std::fill_n(x + j * stride, head_dim, 0.0f);
+}
+
+// All rows of the item that see keys of the chunk.
+void backward_chunk(const AttentionBackward& args, const BackwardItem& item, const KeyChunk& chunk, float* scratch) {
+  const AttentionSegment& segment = args.segments[item.segment];
+  const std::int64_t group = args.heads / args.kv_heads;
+  const auto first_key = static_cast<std::int64_t>(chunk.first);
+  const auto end_key = static_cast<std::int64_t>(chunk.end);
+  const std::int64_t begin = std::max(item.first, first_key * group);
+  const std::int64_t end = args.window == 0 ? item.last : std::min(item.last, (end_key - 1 + args.window) * group);
+  const auto per_panel = static_cast<std::int64_t>(3 * lanes());
+  const auto panel_at = [&](std::int64_t first) {
+    return make_panel(segment, args.heads, args.kv_heads, args.head_dim, args.window, item.kv_head, first, std::min(per_panel, end - first));
+  };
+  Panel next = panel_at(begin);
+  for (std::int64_t first = begin; first < end; first += per_panel) {
+    const Panel panel = next;
+    if (first + per_panel < end) {
+      next = panel_at(first + per_panel);
+      for (const float* x : {args.q, args.dout, args.out}) prefetch_rows(next, x, static_cast<std::size_t>(args.head_dim));
+    }
+    const std::size_t vectors = (panel.rows + lanes() - 1) / lanes();
+    if (vectors == 1) backward_panel<1>(args, panel, chunk, scratch);
+    if (vectors == 2) backward_panel<2>(args, panel, chunk, scratch);
+    if (vectors == 3) backward_panel<3>(args, panel, chunk, scratch);
+  }
 }
 
 }  // namespace
@@ -199,41 +244,50 @@ void clear(float* rows, std::int64_t count, std::size_t stride, std::int64_t hea
 // One item of the plan. partials: the plan's workspace.
 void attention_backward_item(const AttentionBackward& args, const BackwardItem& item, float* partials, float* scratch) {
   const AttentionSegment& segment = args.segments[item.segment];
+  const std::int64_t group = args.heads / args.kv_heads;
+  const auto head_dim = static_cast<std::size_t>(args.head_dim);
+  const auto stride = static_cast<std::size_t>(args.kv_heads) * head_dim;
   const std::int64_t base = (segment.kv_start * args.kv_heads + item.kv_head) * args.head_dim;
-  float* partial = partials + item.partial_offset;
-  const attention::KeyGradients to =
-      item.is_last ? attention::KeyGradients{args.dk + base, args.dv + base, static_cast<std::size_t>(args.kv_heads * args.head_dim)}
-                   : attention::KeyGradients{partial, partial + item.keys * args.head_dim, static_cast<std::size_t>(args.head_dim)};
-  attention::clear(to.dk, item.keys, to.stride, args.head_dim);
-  attention::clear(to.dv, item.keys, to.stride, args.head_dim);
-  const auto per_panel = static_cast<std::int64_t>(3 * attention::lanes());
-  const auto panel_at = [&](std::int64_t first) {
-    return make_panel(segment, args.heads, args.kv_heads, args.head_dim, item.kv_head, first, std::min(per_panel, item.last - first));
-  };
-  Panel next = panel_at(item.first);
-  for (std::int64_t first = item.first; first < item.last; first += per_panel) {
-    const Panel panel = next;
-    if (first + per_panel < item.last) {
-      next = panel_at(first + per_panel);
-      for (const float* x : {args.q, args.dout, args.out}) attention::prefetch_rows(next, x, static_cast<std::size_t>(args.head_dim));
-    }
-    const std::size_t vectors = (panel.rows + attention::lanes() - 1) / attention::lanes();
-    if (vectors == 1) attention::backward_panel<1>(args, segment, item.kv_head, panel, to, scratch);
-    if (vectors == 2) attention::backward_panel<2>(args, segment, item.kv_head, panel, to, scratch);
-    if (vectors == 3) attention::backward_panel<3>(args, segment, item.kv_head, panel, to, scratch);
+  const std::size_t padded = (head_dim + attention::lanes() - 1) / attention::lanes() * attention::lanes();
+  const std::size_t chunk_keys = backward_chunk_keys(padded);
+  const auto item_first = static_cast<std::size_t>(item.first_key);
+  const auto item_end = static_cast<std::size_t>(item.end_key);
+  const bool one_chunk = item_end - item_first <= chunk_keys;
+  for (std::int64_t row = item.first; row < item.last && !one_chunk; ++row) {
+    const std::int64_t at = (segment.q_start + row / group) * args.heads + item.kv_head * group + row % group;
+    std::fill_n(args.dq + at * args.head_dim, head_dim, 0.0f);
+  }
+  if (item.is_last) {  // keys that only earlier splits see: those add theirs
+    attention::clear_rows(args.dk + base, item_first, stride, head_dim);
+    attention::clear_rows(args.dv + base, item_first, stride, head_dim);
+  }
+  float* dk_out = item.is_last ? args.dk + base + static_cast<std::ptrdiff_t>(item_first * stride) : partials + item.partial_offset;
+  float* dv_out = item.is_last ? args.dv + base + static_cast<std::ptrdiff_t>(item_first * stride) : dk_out + item.keys() * args.head_dim;
+  const std::size_t out_stride = item.is_last ? stride : head_dim;
+  const std::size_t size = chunk_keys * padded;
+  for (std::size_t first = item_first; first < item_end; first += chunk_keys) {
+    const std::size_t keys = std::min(chunk_keys, item_end - first);
+    const attention::KeyChunk chunk{scratch, scratch + size, scratch + 2 * size, scratch + 3 * size, first, first + keys, padded, one_chunk};
+    attention::pack_keys(args.k + base + static_cast<std::ptrdiff_t>(first * stride), keys, stride, head_dim, padded, chunk.k);
+    attention::pack_keys(args.v + base + static_cast<std::ptrdiff_t>(first * stride), keys, stride, head_dim, padded, chunk.v);
+    std::fill_n(chunk.dk, keys * padded, 0.0f);
+    std::fill_n(chunk.dv, keys * padded, 0.0f);
+    attention::backward_chunk(args, item, chunk, scratch + 4 * size);
+    attention::unpack_keys(chunk.dk, keys, out_stride, head_dim, padded, dk_out + (first - item_first) * out_stride);
+    attention::unpack_keys(chunk.dv, keys, out_stride, head_dim, padded, dv_out + (first - item_first) * out_stride);
   }
 }
 
 // Adds what item kept in the workspace to dk and dv.
 void attention_add_partial(const AttentionBackward& args, const BackwardItem& item, const float* partials) {
   const AttentionSegment& segment = args.segments[item.segment];
-  const std::int64_t base = (segment.kv_start * args.kv_heads + item.kv_head) * args.head_dim;
+  const std::int64_t base = ((segment.kv_start + item.first_key) * args.kv_heads + item.kv_head) * args.head_dim;
   const float* partial = partials + item.partial_offset;
-  for (std::int64_t j = 0; j < item.keys; ++j) {
-    float* dk = args.dk + base + j * args.kv_heads * args.head_dim;
-    float* dv = args.dv + base + j * args.kv_heads * args.head_dim;
-    for (std::int64_t c = 0; c < args.head_dim; ++c) dk[c] += partial[j * args.head_dim + c];
-    for (std::int64_t c = 0; c < args.head_dim; ++c) dv[c] += partial[(item.keys + j) * args.head_dim + c];
+  const auto head_dim = static_cast<std::size_t>(args.head_dim);
+  for (std::int64_t j = 0; j < item.keys(); ++j) {
+    const std::int64_t to = base + j * args.kv_heads * args.head_dim;
+    attention::add(partial + j * args.head_dim, head_dim, args.dk + to);
+    attention::add(partial + (item.keys() + j) * args.head_dim, head_dim, args.dv + to);
   }
 }
 
@@ -250,7 +304,7 @@ HWY_EXPORT(attention_add_partial);
 std::size_t scratch_bytes(const AttentionBackward& args) {
   const auto head_dim = static_cast<std::size_t>(args.head_dim);
   const std::size_t padded = (head_dim + 15) / 16 * 16;
-  return align_up((3 * head_dim + 2 * padded + 2 * kKeyBlock + 2) * kMaxPanelRows * sizeof(float) + kKeyBlock * padded * sizeof(float));
+  return align_up(((3 * head_dim + 2 * padded + 2 * kKeyBlock + 2) * kMaxPanelRows + 4 * backward_chunk_floats(padded)) * sizeof(float));
 }
 
 }  // namespace
@@ -258,7 +312,7 @@ std::size_t scratch_bytes(const AttentionBackward& args) {
 namespace cpu {
 
 std::size_t attention_backward_workspace_bytes(const AttentionBackward& args, int threads) {
-  const BackwardPlan plan = plan_backward(args.segments, args.heads, args.kv_heads, args.head_dim, threads);
+  const BackwardPlan plan = plan_backward(args, threads);
   return static_cast<std::size_t>(threads) * scratch_bytes(args) + align_up(plan.partial_floats * sizeof(float));
 }
 
@@ -268,7 +322,7 @@ void attention_backward(const AttentionBackward& args, KernelContext& context) {
   for (const AttentionSegment& s : args.segments) CHECK(s.q_length >= 1 && s.q_start == s.kv_start && s.q_length == s.kv_length);
   const int threads = context.threads.count();
   CHECK(context.workspace_bytes >= attention_backward_workspace_bytes(args, threads));
-  const BackwardPlan plan = plan_backward(args.segments, args.heads, args.kv_heads, args.head_dim, threads);
+  const BackwardPlan plan = plan_backward(args, threads);
   auto* partials = reinterpret_cast<float*>(context.workspace + static_cast<std::size_t>(threads) * scratch_bytes(args));
   context.threads.for_each(plan.items.size(), [&](std::size_t index, int worker) {
     auto* scratch = reinterpret_cast<float*>(context.workspace + static_cast<std::size_t>(worker) * scratch_bytes(args));

@@ -21,12 +21,18 @@ struct Panel {
   std::size_t rows;
   std::ptrdiff_t offset[kMaxPanelRows];      // of the row in an (N, H, C) array
   std::ptrdiff_t lse_offset[kMaxPanelRows];  // in an (N, H) array
-  std::int32_t last_key[kMaxPanelRows];      // the last key of the segment that the row sees
+  std::int32_t first_key[kMaxPanelRows];     // the first and the last key of the segment that the row sees; both grow with r
+  std::int32_t last_key[kMaxPanelRows];
 };
 
+// The first key that a query at position `last_key` sees.
+inline std::int64_t first_visible_key(std::int64_t last_key, std::int64_t window) {
+  return window == 0 ? 0 : std::max<std::int64_t>(0, last_key - window + 1);
+}
+
 // rows [first, first + count) of segment s and kv head g, count <= kMaxPanelRows.
-inline Panel make_panel(const AttentionSegment& s, std::int64_t heads, std::int64_t kv_heads, std::int64_t head_dim, std::int64_t kv_head,
-                        std::int64_t first, std::int64_t count) {
+inline Panel make_panel(const AttentionSegment& s, std::int64_t heads, std::int64_t kv_heads, std::int64_t head_dim, std::int64_t window,
+                        std::int64_t kv_head, std::int64_t first, std::int64_t count) {
   const std::int64_t group = heads / kv_heads;
   Panel panel;
   panel.rows = static_cast<std::size_t>(count);
@@ -36,7 +42,9 @@ inline Panel make_panel(const AttentionSegment& s, std::int64_t heads, std::int6
     const std::int64_t at = (s.q_start + position) * heads + kv_head * group + row % group;
     panel.lse_offset[r] = at;
     panel.offset[r] = at * head_dim;
-    panel.last_key[r] = static_cast<std::int32_t>(position + s.kv_length - s.q_length);
+    const std::int64_t last_key = position + s.kv_length - s.q_length;
+    panel.first_key[r] = static_cast<std::int32_t>(first_visible_key(last_key, window));
+    panel.last_key[r] = static_cast<std::int32_t>(last_key);
   }
   return panel;
 }

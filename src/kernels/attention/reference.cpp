@@ -15,24 +15,31 @@ double dot(const float* a, const float* b, std::int64_t n) {
   return sum;
 }
 
-// Keys that query i of the segment sees.
-std::int64_t visible_keys(const AttentionSegment& s, std::int64_t i) { return i + 1 + s.kv_length - s.q_length; }
+// Keys [first, end) that query i of the segment sees.
+struct KeyRange {
+  std::int64_t first;
+  std::int64_t end;
+};
+KeyRange visible_keys(const AttentionSegment& s, std::int64_t i, std::int64_t window) {
+  const std::int64_t end = i + 1 + s.kv_length - s.q_length;
+  return {window == 0 ? 0 : std::max<std::int64_t>(0, end - window), end};
+}
 
 void forward_query(const AttentionForward& args, const AttentionSegment& s, std::int64_t i, std::int64_t head) {
   const std::int64_t c = args.head_dim;
   const std::int64_t kv_head = head / (args.heads / args.kv_heads);
-  const std::int64_t keys = visible_keys(s, i);
+  const KeyRange keys = visible_keys(s, i, args.window);
   const float* q = args.q + ((s.q_start + i) * args.heads + head) * c;
   const auto key_row = [&](const float* base, std::int64_t j) { return base + ((s.kv_start + j) * args.kv_heads + kv_head) * c; };
-  std::vector<double> p(static_cast<std::size_t>(keys));
-  for (std::int64_t j = 0; j < keys; ++j) p[static_cast<std::size_t>(j)] = static_cast<double>(args.scale) * dot(q, key_row(args.k, j), c);
+  std::vector<double> p;
+  for (std::int64_t j = keys.first; j < keys.end; ++j) p.push_back(static_cast<double>(args.scale) * dot(q, key_row(args.k, j), c));
   const double largest = *std::max_element(p.begin(), p.end());
   double total = 0;
   for (double& value : p) total += value = std::exp(value - largest);
   std::vector<double> out(static_cast<std::size_t>(c));
-  for (std::int64_t j = 0; j < keys; ++j) {
+  for (std::int64_t j = keys.first; j < keys.end; ++j) {
     const float* v = key_row(args.v, j);
-    for (std::int64_t e = 0; e < c; ++e) out[static_cast<std::size_t>(e)] += p[static_cast<std::size_t>(j)] / total * v[e];
+    for (std::int64_t e = 0; e < c; ++e) out[static_cast<std::size_t>(e)] += p[static_cast<std::size_t>(j - keys.first)] / total * v[e];
   }
   float* row = args.out + ((s.q_start + i) * args.heads + head) * c;
   for (std::int64_t e = 0; e < c; ++e) row[e] = static_cast<float>(out[static_cast<std::size_t>(e)]);
@@ -52,7 +59,8 @@ void backward_query(const AttentionBackward& args, const AttentionSegment& s, st
   const auto key_row = [&](const float* base, std::int64_t j) { return base + ((s.kv_start + j) * args.kv_heads + kv_head) * c; };
   const double delta = dot(dout, args.out + at, c);
   std::vector<double> dq(static_cast<std::size_t>(c));
-  for (std::int64_t j = 0; j < visible_keys(s, i); ++j) {
+  const KeyRange keys = visible_keys(s, i, args.window);
+  for (std::int64_t j = keys.first; j < keys.end; ++j) {
     const float* k = key_row(args.k, j);
     const double score = static_cast<double>(args.scale) * dot(args.q + at, k, c);
     const double p = std::exp(score - args.lse[(s.q_start + i) * args.heads + head]);

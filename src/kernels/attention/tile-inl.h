@@ -178,11 +178,12 @@ inline void pack_transposed(const Panel& panel, const float* x, float scale, std
   }
 }
 
-// The inverse: rows of x from (C, lane), times scale.
-inline void unpack_transposed(const Panel& panel, const float* packed, float scale, std::size_t head_dim, std::size_t width, float* x) {
+// The inverse: rows of x from (C, lane), times scale; row r begins at offset[r].
+inline void unpack_transposed(std::size_t rows, const std::ptrdiff_t* offset, const float* packed, float scale, std::size_t head_dim,
+                              std::size_t width, float* x) {
   std::size_t r = 0;
-  for (; r + 4 <= panel.rows; r += 4) {
-    float* out[4] = {x + panel.offset[r], x + panel.offset[r + 1], x + panel.offset[r + 2], x + panel.offset[r + 3]};
+  for (; r + 4 <= rows; r += 4) {
+    float* out[4] = {x + offset[r], x + offset[r + 1], x + offset[r + 2], x + offset[r + 3]};
     std::size_t c = 0;
     for (; c + 4 <= head_dim; c += 4) {
       const float* from = packed + c * width + r;
@@ -192,8 +193,8 @@ inline void unpack_transposed(const Panel& panel, const float* packed, float sca
       for (std::size_t i = 0; i < 4; ++i) out[i][c] = packed[c * width + r + i] * scale;
     }
   }
-  for (; r < panel.rows; ++r) {
-    for (std::size_t c = 0; c < head_dim; ++c) x[panel.offset[r] + static_cast<std::ptrdiff_t>(c)] = packed[c * width + r] * scale;
+  for (; r < rows; ++r) {
+    for (std::size_t c = 0; c < head_dim; ++c) x[offset[r] + static_cast<std::ptrdiff_t>(c)] = packed[c * width + r] * scale;
   }
 }
 
