@@ -1,7 +1,9 @@
 // Counting follows layer_program.cpp: where it stops following the chain down, so does this.
 #include "engine/cost_model.h"
 
+#include <algorithm>
 #include <initializer_list>
+#include <vector>
 
 namespace evolora {
 namespace {
@@ -10,11 +12,7 @@ class PassCounter {
  public:
   PassCounter(const ModelWeights& weights, const AdapterSet& adapters, const Recipe& recipe, const Batch& batch)
       : weights_(weights), spec_(weights.spec()), adapters_(adapters), recipe_(recipe), n_(static_cast<double>(batch.token_count())) {
-    for (std::size_t s = 0; s + 1 < batch.segment_starts.size(); ++s) {
-      const double length = batch.segment_starts[s + 1] - batch.segment_starts[s];
-      // Queries times the keys they see, for scores and for values.
-      attention_ += 2 * 2 * static_cast<double>(spec_.query_width()) * length * (length + 1) / 2;
-    }
+    for (std::int64_t layer = 0; layer < spec_.num_layers; ++layer) attention_.push_back(attention_operations(layer, batch));
   }
 
   StepCost count(std::int64_t supervised, bool training, bool prefix_loaded) {
@@ -23,7 +21,7 @@ class PassCounter {
     for (std::int64_t layer = prefix_loaded ? first : 0; layer < spec_.num_layers; ++layer) {
       const bool learns = training && layer >= first;
       forward(layer, {kQ, kK, kV, kO, kGate, kUp, kDown}, cost_.necessary);
-      attend(1, cost_.necessary);
+      attend(layer, 1, cost_.necessary);
       cost_.moved_bytes += elements_per_layer() * kForwardBytes;
       if (learns && recipe_.saved_activations == StorageType::kBf16) cost_.moved_bytes += elements_per_layer() * kStorageBytes;
     }
@@ -46,9 +44,21 @@ class PassCounter {
     }
     return false;
   }
-  void attend(double factor, double& into) {
-    into += factor * attention_;
-    cost_.attention += factor * attention_;
+  // Forward: queries times the keys they see, for scores and for values.
+  double attention_operations(std::int64_t layer, const Batch& batch) const {
+    const auto window = static_cast<double>(spec_.attention_window(layer));
+    double pairs = 0;
+    for (std::size_t s = 0; s + 1 < batch.segment_starts.size(); ++s) {
+      const double length = batch.segment_starts[s + 1] - batch.segment_starts[s];
+      const double ramp = window == 0 ? length : std::min(length, window);  // so many queries see all before them
+      pairs += ramp * (ramp + 1) / 2 + (length - ramp) * window;
+    }
+    return 2 * 2 * static_cast<double>(spec_.query_width()) * pairs;
+  }
+  void attend(std::int64_t layer, double factor, double& into) {
+    const double operations = factor * attention_[static_cast<std::size_t>(layer)];
+    into += operations;
+    cost_.attention += operations;
   }
   void base(std::int64_t layer, Projection p, double& into) {
     const WeightView& weight = weights_.layer(layer)[p].weight;
@@ -77,7 +87,7 @@ class PassCounter {
     using enum Projection;
     if (recipe_.recompute == Recompute::kBlock) {
       forward(layer, {kQ, kK, kV, kO, kGate, kUp}, cost_.recomputed);
-      attend(1, cost_.recomputed);
+      attend(layer, 1, cost_.recomputed);
     } else if (recipe_.recompute == Recompute::kMlp) {
       forward(layer, {kGate, kUp}, cost_.recomputed);
     }
@@ -91,7 +101,7 @@ class PassCounter {
     if (!below_mlp) return;
     linear_backward(layer, {kO}, below_o);
     if (!below_o) return;
-    attend(2.5, cost_.necessary);  // scores again, and four products
+    attend(layer, 2.5, cost_.necessary);  // scores again, and four products
     linear_backward(layer, {kQ, kK, kV}, !lowest);
   }
 
@@ -100,7 +110,7 @@ class PassCounter {
   const AdapterSet& adapters_;
   const Recipe& recipe_;
   double n_;
-  double attention_ = 0;  // forward
+  std::vector<double> attention_;  // forward, by layer
   StepCost cost_;
 };
 
@@ -123,7 +133,7 @@ StepCost cost_of_pass(const ModelWeights& weights, const AdapterSet& adapters, c
 double predicted_seconds(const StepCost& cost, double peak_flops) {
   // Shares of the peak that the kernels were measured at (docs/performance.md), and what a core moves beside them.
   constexpr double kGemmShare = 0.88;
-  constexpr double kAttentionShare = 0.45;
+  constexpr double kAttentionShare = 0.78;
   constexpr double kRowsPerDecode = 6;  // decoding a weight costs as much as multiplying it with this many rows
   constexpr double kBytesPerSecond = 8e9;
   const double gemm = cost.necessary + cost.recomputed - cost.attention;
