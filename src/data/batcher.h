@@ -1,8 +1,9 @@
-// Samples -> batches, epoch after epoch: length buckets (native) or mlx-lm's order and composition (compat).
+// Samples -> batches, epoch after epoch: length buckets or packed rows (native), or mlx-lm's order and composition (compat).
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <random>
 #include <vector>
 
 #include "base/numpy_random.h"
@@ -23,6 +24,8 @@ class Batcher {
  public:
   virtual ~Batcher() = default;
   virtual std::int64_t batches_per_epoch() const = 0;
+  // Share of the tokens that batches have room for which samples fill; 1 if batches have no fixed room.
+  virtual double fill_rate() const { return 1.0; }
   // The batches of the next epoch, as sample lists (native) or padded (compat), made into engine batches. Advances the random stream.
   virtual std::vector<Batch> next_epoch() = 0;
 };
@@ -30,6 +33,27 @@ class Batcher {
 // Native: samples sorted by length into batches of batch_size (the last may be smaller), batches formed anew each epoch from a seeded shuffle inside
 // length buckets, batch order shuffled; every sample exactly once an epoch. Own seeded generator: `random` is not touched.
 std::unique_ptr<Batcher> make_native_batcher(std::vector<Sample> samples, std::int64_t batch_size, std::uint64_t seed);
+
+// Native, packed: an epoch's samples fill rows of row_tokens tokens by best fit (best_fit.h), whole and each exactly once; batch_size rows make a
+// batch (the last may have fewer). A sample keeps its own segment and positions, so it is learned from exactly as if it were alone. Which rows make a
+// batch, and which of equally long samples goes where, changes with the seed and from epoch to epoch; how many rows there are does not.
+class PackedBatcher : public Batcher {
+ public:
+  // row_tokens: at least the longest sample's tokens (checked).
+  PackedBatcher(std::vector<Sample> samples, std::int64_t batch_size, std::int64_t row_tokens, std::uint64_t seed);
+  std::int64_t batches_per_epoch() const override { return (rows_per_epoch_ + batch_size_ - 1) / batch_size_; }
+  std::vector<Batch> next_epoch() override;
+  double fill_rate() const override;
+  std::int64_t rows_per_epoch() const { return rows_per_epoch_; }
+
+ private:
+  std::vector<Sample> samples_;
+  std::vector<std::int64_t> lengths_;  // of the samples, in tokens
+  std::int64_t batch_size_;
+  std::int64_t row_tokens_;
+  std::int64_t rows_per_epoch_ = 0;
+  std::mt19937_64 random_;
+};
 
 // Compat: contract 1.2. Uses the shared numpy stream (train and each evaluation draw from the same one). kBadData if fewer samples than batch_size.
 // The padded batches of an epoch are also available for tests.

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "data/batcher.h"
+#include "data/seeded_shuffle.h"
 
 namespace evolora {
 
@@ -13,21 +14,6 @@ namespace {
 
 // Samples whose lengths round up to the same multiple count as equally long and change places freely. As fine as mlx-lm's padding.
 constexpr std::size_t kBucketTokens = 32;
-
-// std::shuffle and std::uniform_int_distribution differ between standard libraries; the engine's words do not.
-std::uint64_t draw_below(std::mt19937_64& random, std::uint64_t bound) {
-  const std::uint64_t unfair = (0 - bound) % bound;  // 2^64 mod bound: as many of the lowest words would make small results likelier
-  std::uint64_t word = random();
-  while (word < unfair) word = random();
-  return word % bound;
-}
-
-template <typename Iterator>
-void shuffle(Iterator begin, Iterator end, std::mt19937_64& random) {
-  for (auto left = end - begin; left > 1; --left) {
-    std::swap(begin[left - 1], begin[static_cast<std::ptrdiff_t>(draw_below(random, static_cast<std::uint64_t>(left)))]);
-  }
-}
 
 class NativeBatcher : public Batcher {
  public:
@@ -42,7 +28,7 @@ class NativeBatcher : public Batcher {
   std::vector<Batch> next_epoch() override {
     for (auto begin = order_.begin(); begin != order_.end();) {
       const auto end = std::find_if(begin, order_.end(), [&](std::size_t index) { return bucket(index) != bucket(*begin); });
-      shuffle(begin, end, random_);
+      seeded_shuffle(begin, end, random_);
       begin = end;
     }
     std::vector<Batch> out;
@@ -51,7 +37,7 @@ class NativeBatcher : public Batcher {
       for (std::size_t i = begin; i < std::min(begin + batch_size_, order_.size()); ++i) members.push_back(&samples_[order_[i]]);
       out.push_back(to_engine_batch(members));
     }
-    shuffle(out.begin(), out.end(), random_);
+    seeded_shuffle(out.begin(), out.end(), random_);
     return out;
   }
 

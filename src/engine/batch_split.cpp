@@ -1,31 +1,68 @@
-// Greedy split in segment order.
+// The candidate cuts, and the pieces of the chosen one.
 #include "engine/batch_split.h"
 
 #include <algorithm>
+#include <iterator>
+#include <utility>
 
 #include "base/check.h"
+#include "data/best_fit.h"
 
 namespace evolora {
 namespace {
 
-Batch slice(const Batch& batch, std::size_t first_segment, std::size_t end_segment) {
-  const std::int32_t begin = batch.segment_starts[first_segment];
-  const std::int32_t end = batch.segment_starts[end_segment];
+Bins fill_in_order(const std::vector<std::int64_t>& lengths, std::int64_t max_tokens) {
+  Bins bins;
+  std::int64_t filled = 0;
+  for (std::size_t s = 0; s < lengths.size(); ++s) {
+    if (bins.empty() || filled + lengths[s] > max_tokens) {
+      bins.emplace_back();
+      filled = 0;
+    }
+    bins.back().push_back(s);
+    filled += lengths[s];
+  }
+  return bins;
+}
+
+Bins choose_bins(const std::vector<std::int64_t>& lengths, std::int64_t max_tokens) {
+  Bins best = fill_in_order(lengths, max_tokens);
+  std::int64_t best_largest = largest_bin(lengths, best);
+  const auto offer = [&](Bins bins) {
+    std::erase_if(bins, [](const std::vector<std::size_t>& bin) { return bin.empty(); });
+    const std::int64_t largest = largest_bin(lengths, bins);
+    if (std::pair(bins.size(), largest) >= std::pair(best.size(), best_largest)) return;
+    best = std::move(bins);
+    best_largest = largest;
+  };
+  offer(pack_best_fit(lengths, max_tokens));
+  Bins even = pack_evenly(lengths, best.size());
+  // Evenness knows no limit, and beside a segment that is too long by itself another may seem to have room.
+  if (std::all_of(even.begin(), even.end(), [&](const auto& bin) { return bin.size() < 2 || largest_bin(lengths, {bin}) <= max_tokens; })) {
+    offer(std::move(even));
+  }
+  return best;
+}
+
+// The named segments, in ascending order, as a batch.
+Batch gather(const Batch& batch, const std::vector<std::size_t>& segments) {
   Batch piece;
-  piece.tokens.assign(batch.tokens.begin() + begin, batch.tokens.begin() + end);
-  piece.positions.assign(batch.positions.begin() + begin, batch.positions.begin() + end);
-  for (std::size_t s = first_segment; s <= end_segment; ++s) piece.segment_starts.push_back(batch.segment_starts[s] - begin);
-  if (!batch.segment_samples.empty()) {
-    piece.segment_samples.assign(batch.segment_samples.begin() + static_cast<std::ptrdiff_t>(first_segment),
-                                 batch.segment_samples.begin() + static_cast<std::ptrdiff_t>(end_segment));
+  piece.segment_starts.push_back(0);
+  for (const std::size_t s : segments) {
+    const std::int32_t begin = batch.segment_starts[s];
+    const std::int32_t end = batch.segment_starts[s + 1];
+    const auto shift = static_cast<std::int32_t>(piece.tokens.size()) - begin;
+    std::copy(batch.tokens.begin() + begin, batch.tokens.begin() + end, std::back_inserter(piece.tokens));
+    std::copy(batch.positions.begin() + begin, batch.positions.begin() + end, std::back_inserter(piece.positions));
+    piece.segment_starts.push_back(end + shift);
+    if (!batch.segment_samples.empty()) piece.segment_samples.push_back(batch.segment_samples[s]);
+    const auto first_row = std::lower_bound(batch.loss_rows.begin(), batch.loss_rows.end(), begin);
+    for (auto row = first_row; row != batch.loss_rows.end() && *row < end; ++row) {
+      piece.loss_rows.push_back(*row + shift);
+      piece.targets.push_back(batch.targets[static_cast<std::size_t>(row - batch.loss_rows.begin())]);
+    }
   }
-  const auto rows_begin = std::lower_bound(batch.loss_rows.begin(), batch.loss_rows.end(), begin);
-  const auto rows_end = std::lower_bound(rows_begin, batch.loss_rows.end(), end);
-  for (auto row = rows_begin; row != rows_end; ++row) {
-    piece.loss_rows.push_back(*row - begin);
-    piece.targets.push_back(batch.targets[static_cast<std::size_t>(row - batch.loss_rows.begin())]);
-  }
-  piece.real_tokens = end - begin;
+  piece.real_tokens = piece.token_count();
   return piece;
 }
 
@@ -33,16 +70,13 @@ Batch slice(const Batch& batch, std::size_t first_segment, std::size_t end_segme
 
 std::vector<Batch> split_batch(const Batch& batch, std::int64_t max_tokens) {
   if (max_tokens <= 0 || batch.token_count() <= max_tokens) return {batch};
+  std::vector<std::int64_t> lengths;
+  for (std::size_t s = 0; s + 1 < batch.segment_starts.size(); ++s) lengths.push_back(batch.segment_starts[s + 1] - batch.segment_starts[s]);
   std::vector<Batch> pieces;
-  const auto segments = static_cast<std::size_t>(batch.segment_count());
-  std::size_t first = 0;
-  for (std::size_t end = 1; end <= segments; ++end) {
-    const bool last = end == segments;
-    const bool next_fits = !last && batch.segment_starts[end + 1] - batch.segment_starts[first] <= max_tokens;
-    if (next_fits) continue;
-    Batch piece = slice(batch, first, end);
+  for (std::vector<std::size_t>& segments : choose_bins(lengths, max_tokens)) {
+    std::sort(segments.begin(), segments.end());
+    Batch piece = gather(batch, segments);
     if (piece.supervised_count() > 0) pieces.push_back(std::move(piece));
-    first = end;
   }
   return pieces;
 }
