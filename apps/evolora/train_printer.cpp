@@ -94,8 +94,12 @@ void TrainPrinter::on_plan(const TrainPlan& plan) {
   if (plan.steps > 0) {
     const std::string accumulation =
         request_.grad_accumulation_steps > 1 ? fmt::format(", an update every {} steps", request_.grad_accumulation_steps) : "";
-    row("Steps", fmt::format("{} ({:.4g} epochs of {} batches), batch size {}{}{}", plan.steps, plan.epochs, plan.batches_per_epoch, plan.batch_size,
-                             accumulation, request_.semantics == Semantics::kCompatMlxLm ? ", compatible with mlx-lm" : ""));
+    const std::string packing =
+        plan.fill_rate > 0 ? fmt::format(" rows of {} tokens, {:.1f} % filled", request_.max_seq_length, 100 * plan.fill_rate) : "";
+    const std::string resumed = plan.resumed_from_step > 0 ? fmt::format("; goes on after step {}", plan.resumed_from_step) : "";
+    row("Steps",
+        fmt::format("{} ({:.4g} epochs of {} batches), batch size {}{}{}{}{}", plan.steps, plan.epochs, plan.batches_per_epoch, plan.batch_size,
+                    packing, accumulation, request_.semantics == Semantics::kCompatMlxLm ? ", compatible with mlx-lm" : "", resumed));
   }
   row("Memory", fmt::format("weights {} + arena {} + adapter and optimizer {}; expected peak {}", human_bytes(plan.weights_bytes),
                             human_bytes(plan.arena_bytes), human_bytes(plan.adapter_bytes), human_bytes(plan.expected_peak_rss_bytes)));

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "kernels/lora_linear/few_rows.h"
 
 namespace evolora {
 namespace {
@@ -20,10 +21,12 @@ Result<PrefixStore> PrefixStore::in_file(const fs::path& folder, std::int64_t hi
   return store;
 }
 
-bool PrefixStore::accepts(const Batch& batch) const {
-  return status_.ok() && static_cast<std::int64_t>(batch.segment_samples.size()) == batch.segment_count() &&
+bool PrefixStore::can_hold(const Batch& batch) {
+  return batch.token_count() > gemm::kFewRows && static_cast<std::int64_t>(batch.segment_samples.size()) == batch.segment_count() &&
          std::all_of(batch.segment_samples.begin(), batch.segment_samples.end(), [](std::int64_t sample) { return sample >= 0; });
 }
+
+bool PrefixStore::accepts(const Batch& batch) const { return status_.ok() && can_hold(batch); }
 
 bool PrefixStore::covers(const Batch& batch) const {
   if (!accepts(batch)) return false;

@@ -18,7 +18,11 @@ class PrefixStore final : public PrefixRows {
   static PrefixStore in_memory(std::int64_t hidden_size);
   static Result<PrefixStore> in_file(const fs::path& folder, std::int64_t hidden_size);
 
-  bool accepts(const Batch& batch) const;  // every segment has a sample's number, and the store still works
+  // Whether it makes sense at all: every segment has a sample's number, and the hidden states do not depend on the company a sample is computed in.
+  // They would in a pass of a handful of rows, which has kernels of its own (kFewRows): kept from there, they would differ in the last bits from run
+  // to run.
+  static bool can_hold(const Batch& batch);
+  bool accepts(const Batch& batch) const;  // can_hold, and the store still works
   bool covers(const Batch& batch) const;   // accepts, and has at least as many tokens of every sample
   void load(const Batch& batch, float* hidden) override;
   void store(const Batch& batch, const float* hidden) override;

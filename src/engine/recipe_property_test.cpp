@@ -127,7 +127,7 @@ TEST_F(RecipePropertyTest, ThePrefixCacheChangesNoBit) {
 TEST_F(RecipePropertyTest, ThePrefixCacheKnowsWhatItHas) {
   const ModelWeights weights = load({.num_layers = 3});
   AdapterSet adapters = make_adapters(weights.spec(), {.num_layers = 1, .rank = 2});
-  Batch batch = make_batch({6, 4}, weights.spec().vocab_size, 1);
+  Batch batch = make_batch({6, 8}, weights.spec().vocab_size, 1);
   PrefixStore store = PrefixStore::in_memory(2);
   EXPECT_FALSE(store.accepts(batch));  // nobody said which samples these are
   batch.segment_samples = {5, -1};
@@ -135,19 +135,22 @@ TEST_F(RecipePropertyTest, ThePrefixCacheKnowsWhatItHas) {
   batch.segment_samples = {5, 6};
   EXPECT_TRUE(store.accepts(batch));
   EXPECT_FALSE(store.covers(batch));
-  std::vector<float> hidden(20);
+  std::vector<float> hidden(28);
   for (std::size_t i = 0; i < hidden.size(); ++i) hidden[i] = static_cast<float>(i);
   store.store(batch, hidden.data());
   EXPECT_TRUE(store.covers(batch));
 
-  Batch shorter = make_batch({3}, weights.spec().vocab_size, 1);
+  Batch shorter = make_batch({5}, weights.spec().vocab_size, 1);
   shorter.segment_samples = {6};
   EXPECT_TRUE(store.covers(shorter));
-  std::vector<float> got(6);
+  std::vector<float> got(10);
   store.load(shorter, got.data());
-  EXPECT_EQ(got, std::vector<float>(hidden.begin() + 12, hidden.begin() + 18));
+  EXPECT_EQ(got, std::vector<float>(hidden.begin() + 12, hidden.begin() + 22));
+  Batch handful = make_batch({4}, weights.spec().vocab_size, 1);
+  handful.segment_samples = {6};
+  EXPECT_FALSE(store.accepts(handful));  // computed by other kernels, which round differently
 
-  Batch longer = make_batch({5}, weights.spec().vocab_size, 1);
+  Batch longer = make_batch({9}, weights.spec().vocab_size, 1);
   longer.segment_samples = {6};
   EXPECT_FALSE(store.covers(longer));
   store.store(longer, hidden.data());

@@ -73,7 +73,7 @@ struct ArenaPlanner::Impl {
   std::size_t arena_bytes = 0;
 
   PrefixUse prefix_of(const Batch& piece) {
-    if (!use_prefix_store || piece.segment_samples.empty()) return PrefixUse::kCompute;
+    if (!use_prefix_store || !PrefixStore::can_hold(piece)) return PrefixUse::kCompute;
     const auto known = [&](std::int64_t sample) { return seen.contains(sample); };
     if (std::all_of(piece.segment_samples.begin(), piece.segment_samples.end(), known)) return PrefixUse::kLoad;
     seen.insert(piece.segment_samples.begin(), piece.segment_samples.end());

@@ -38,8 +38,10 @@ struct TrainPlan {
   std::optional<DataSummary> test;
   std::int64_t batch_size = 0;
   std::int64_t batches_per_epoch = 0;
-  std::int64_t steps = 0;  // 0: no training, only a test
-  double epochs = 0;       // that these steps are
+  std::int64_t steps = 0;              // 0: no training, only a test
+  double epochs = 0;                   // that these steps are
+  std::int64_t resumed_from_step = 0;  // the steps up to it are done already
+  double fill_rate = 0;                // packing: share of the rows' tokens that samples fill; 0: rows are not packed
   int threads = 0;
   std::string kernels;  // "cpu AVX2"
   Recipe recipe;

@@ -76,6 +76,11 @@ Result<AdamOptions> parse_optimizer(const std::string& name, const Json& config)
 AdamOptimizer::AdamOptimizer(const AdamOptions& options, std::size_t parameter_count, const KernelTable& kernels)
     : options_(options), kernels_(kernels), m_(parameter_count, 0.0F), v_(parameter_count, 0.0F) {}
 
+void AdamOptimizer::restore(std::int64_t updates_done, const std::function<void(std::span<float>, std::span<float>)>& fill) {
+  updates_done_ = updates_done;
+  fill(m_, v_);
+}
+
 void AdamOptimizer::update(float* parameters, const float* gradients, float gradient_scale, float learning_rate, Threads& threads) {
   CHECK(!m_.empty());
   ++updates_done_;

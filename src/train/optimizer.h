@@ -4,6 +4,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -36,6 +38,10 @@ class AdamOptimizer {
   void update(float* parameters, const float* gradients, float gradient_scale, float learning_rate, Threads& threads);
 
   std::int64_t updates_done() const { return updates_done_; }
+  std::span<const float> first_moments() const { return m_; }
+  std::span<const float> second_moments() const { return v_; }
+  // The state of an earlier run: fill the moments (parameter_count each) and say how many updates made them.
+  void restore(std::int64_t updates_done, const std::function<void(std::span<float> first, std::span<float> second)>& fill);
   // Of both moments together.
   std::size_t state_bytes() const { return (m_.size() + v_.size()) * sizeof(float); }
 

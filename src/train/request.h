@@ -51,6 +51,8 @@ struct TrainRequest {
 
   // Ours.
   std::optional<double> epochs;              // instead of iters
+  bool packing = false;                      // batch_size rows of max_seq_length tokens, filled with whole samples
+  bool resume = false;                       // go on from the state that an interrupted run left in adapter_path
   Semantics semantics = Semantics::kNative;  // --compat mlx-lm
   RecipeChoices recipe;                      // what flags and YAML decide
   std::string recipe_file;                   // --recipe: what it decides, where they do not
@@ -68,9 +70,11 @@ struct TrainResult {
   std::vector<LossPoint> val_losses;
   std::optional<double> test_loss;
   std::int64_t steps = 0;
-  std::int64_t trained_tokens = 0;  // real tokens, no padding
-  double wall_seconds = 0;          // from process start to the files written
-  double tokens_per_second = 0;     // trained_tokens over the training loop's wall time, validation excluded
+  std::int64_t resumed_from_step = 0;  // 0: trained from the first step on
+  std::int64_t trained_tokens = 0;     // real tokens, no padding
+  double wall_seconds = 0;             // from process start to the files written
+  double training_seconds = 0;         // wall time of the training loop since it began or was resumed, validation excluded
+  double tokens_per_second = 0;        // tokens trained in it
   std::size_t peak_rss_bytes = 0;
   std::size_t planned_arena_bytes = 0;
   std::size_t peak_arena_bytes = 0;

@@ -204,6 +204,10 @@ const std::vector<Row>& rows() {
        [](R& r, const S& s) -> Status { return set_integer(s, -1, kMaxInteger, r.test_batches); }},
       {{"max_seq_length", kInteger, true, "Longer samples are cut [2048]"},
        [](R& r, const S& s) -> Status { return set_integer(s, 2, 1 << 24, r.max_seq_length); }},
+      {{"packing", kBool, true, "Fill --batch-size rows of --max-seq-length tokens with whole samples that do not see each other"},
+       [](R& r, const S& s) -> Status { return set_bool(s, r.packing); }},
+      {{"resume", kBool, true, "Go on from the last saved step of the run in --adapter-path, bit by bit as if it had not stopped"},
+       [](R& r, const S& s) -> Status { return set_bool(s, r.resume); }},
       {{"grad_checkpoint", kBool, true, "Recompute activations instead of keeping them: less memory"}, set_grad_checkpoint},
       {{"seed", kInteger, true, "Seed of data order, adapter and dropout [0]"}, set_seed},
       {{"compat", kString, true, "mlx-lm: reproduce its batches, masks and loss exactly"}, set_compat},
@@ -248,6 +252,15 @@ const std::vector<Row>& rows() {
        [](R&, const S& s) -> Status { return setting_error(s, ErrorCode::kUsage, "a configuration file cannot name another one"); }},
   };
   return table;
+}
+
+// What cannot be had together with mlx-lm's exact behaviour.
+Status check_compat(const TrainRequest& request) {
+  if (request.semantics != Semantics::kCompatMlxLm) return {};
+  const char* key = request.packing ? "packing" : request.resume ? "resume" : nullptr;
+  if (key == nullptr) return {};
+  const char* why = request.packing ? "mlx-lm does not pack its batches" : "mlx-lm cannot go on where it stopped";
+  return Error{ErrorCode::kUsage, fmt::format("{}: not possible with --compat mlx-lm, because {}; leave one of them out", flag_of_key(key), why)};
 }
 
 Status apply_all(TrainRequest& request, const std::vector<Setting>& settings) {
@@ -317,6 +330,7 @@ Result<TrainRequest> build_train_request(const std::vector<Setting>& yaml, const
     const auto block = std::find_if(yaml.begin(), yaml.end(), [](const Setting& s) { return s.key == "optimizer_config"; });
     return Error{parsed.error().code, (block != yaml.end() ? block->place : "") + parsed.error().message};
   }
+  TRY(check_compat(request));
   return request;
 }
 

@@ -109,6 +109,18 @@ TEST(TrainRequest, BadBlocksAreFoundBeforeAnythingIsLoaded) {
   EXPECT_NE(error_of({yaml("lr_schedule", Json::parse(R"({"name":"cosine"})"))}).message.find("lora.yaml:3: lr_schedule: "), std::string::npos);
 }
 
+TEST(TrainRequest, PackingAndResumingAreNotMlxLms) {
+  const auto request = build_train_request({yaml("packing", true)}, {flag("resume", true)});
+  ASSERT_TRUE(request.ok()) << request.error().message;
+  EXPECT_TRUE(request->packing);
+  EXPECT_TRUE(request->resume);
+  EXPECT_TRUE(build_train_request({yaml("packing", false)}, {flag("compat", "mlx-lm")}).ok());
+  EXPECT_EQ(error_of({yaml("packing", true)}, {flag("compat", "mlx-lm")}).message,
+            "--packing: not possible with --compat mlx-lm, because mlx-lm does not pack its batches; leave one of them out");
+  EXPECT_EQ(error_of({}, {flag("compat", "mlx-lm"), flag("resume", true)}).message,
+            "--resume: not possible with --compat mlx-lm, because mlx-lm cannot go on where it stopped; leave one of them out");
+}
+
 TEST(SettingFromFlag, ConvertsByKind) {
   const auto find = [](std::string_view key) {
     for (const RequestKey& k : request_keys()) {

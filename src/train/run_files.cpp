@@ -4,8 +4,10 @@
 #include <hwy/targets.h>
 
 #include <span>
+#include <sstream>
 #include <string>
 
+#include "base/json.h"
 #include "engine/recipe_json.h"
 #include "train/memory_meter.h"
 
@@ -61,6 +63,7 @@ Json adapter_config_of(const TrainRequest& request, std::int64_t iters) {
   };
   for (const auto& [key, value] : request.extra.items()) config[key] = value;
   if (request.epochs) config["epochs"] = *request.epochs;
+  if (request.packing) config["packing"] = true;
   if (request.semantics == Semantics::kCompatMlxLm) config["compat"] = "mlx-lm";
   if (request.recipe.threads) config["threads"] = *request.recipe.threads;
   if (request.recipe.micro_batch_tokens) config["micro_batch_tokens"] = *request.recipe.micro_batch_tokens;
@@ -72,6 +75,21 @@ Json adapter_config_of(const TrainRequest& request, std::int64_t iters) {
 
 Result<MetricsLog> MetricsLog::start(FileSystem& files, const fs::path& path) { return MetricsLog(TRY(files.create(path))); }
 
+Result<MetricsLog> MetricsLog::resume(FileSystem& files, const fs::path& path, std::int64_t last_step) {
+  std::string kept;
+  if (files.exists(path)) {
+    std::istringstream text(TRY(files.read(path)));
+    for (std::string line; std::getline(text, line);) {
+      // A killed run's last line may be half a line.
+      const auto json = parse_json(line);
+      const bool whole = json.ok() && json->is_object() && json->contains("step") && (*json)["step"].is_number_integer();
+      if (whole && (*json)["step"].get<std::int64_t>() <= last_step) kept += line + "\n";
+    }
+  }
+  TRY(write_file_atomically(files, path, kept));
+  return MetricsLog(TRY(files.append(path)));
+}
+
 Status MetricsLog::append(const Json& line) {
   const std::string text = line.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
   return file_->write(std::as_bytes(std::span(text)));
@@ -81,11 +99,11 @@ Status MetricsLog::close() { return file_->close(); }
 
 Json run_record(const TrainRequest& request, const TrainResult& result, const RunOutcome& outcome, const std::string& version) {
   const MachineInfo machine = machine_info();
-  const double training_seconds = result.tokens_per_second > 0 ? static_cast<double>(result.trained_tokens) / result.tokens_per_second : 0;
   Json record = {
       {"status", outcome.status},
       {"error", text_or_null(outcome.error)},
       {"steps", result.steps},
+      {"resumed_from_step", result.resumed_from_step},
       {"trained_tokens", result.trained_tokens},
       {"tokens_per_second", result.tokens_per_second},
       {"wall_seconds", result.wall_seconds},
@@ -98,7 +116,7 @@ Json run_record(const TrainRequest& request, const TrainResult& result, const Ru
       {"trainable_parameters", result.trainable_parameters},
       {"peak_rss_bytes", result.peak_rss_bytes},
       {"expected_peak_rss_bytes", outcome.expected_peak_rss_bytes},
-      {"training_seconds", training_seconds},
+      {"training_seconds", result.training_seconds},
       {"predicted_seconds", outcome.predicted_seconds},
       {"fma_peak_flops", outcome.fma_peak_flops},
       {"necessary_flops", result.necessary_flops},

@@ -20,6 +20,8 @@ nlohmann::ordered_json adapter_config_of(const TrainRequest& request, std::int64
 class MetricsLog {
  public:
   static Result<MetricsLog> start(FileSystem& files, const fs::path& path);
+  // Goes on with an earlier run's log after last_step; lines of later steps are dropped, they will come again.
+  static Result<MetricsLog> resume(FileSystem& files, const fs::path& path, std::int64_t last_step);
   Status append(const nlohmann::ordered_json& line);
   Status close();
 

@@ -111,6 +111,9 @@ Result<TrainData> load_train_data(const TrainRequest& request, const LoadedModel
 }
 
 Result<std::unique_ptr<Batcher>> make_batcher(const DataSplit& split, const BatchOptions& options, NumpyRandom& random) {
+  if (options.packing) {
+    return std::unique_ptr<Batcher>(std::make_unique<PackedBatcher>(split.samples, options.batch_size, options.max_seq_length, options.seed));
+  }
   if (options.semantics == Semantics::kNative) return make_native_batcher(split.samples, options.batch_size, options.seed);
   auto batcher = CompatBatcher::create(split.samples, options.batch_size, options.max_seq_length, random);
   if (!batcher.ok()) return Error{batcher.error().code, fmt::format("{}: {}", split.summary.path, batcher.error().message)};

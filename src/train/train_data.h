@@ -41,9 +41,10 @@ struct BatchOptions {
   std::int64_t max_seq_length = 2048;
   std::uint64_t seed = 0;
   Semantics semantics = Semantics::kNative;
+  bool packing = false;
 };
 
-// Native or compat batcher over a split. Compat draws from random, which must outlive it. Errors name the split's file.
+// Native (by length, or packed) or compat batcher over a split. Compat draws from random, which must outlive it. Errors name the split's file.
 Result<std::unique_ptr<Batcher>> make_batcher(const DataSplit& split, const BatchOptions& options, NumpyRandom& random);
 
 // Calls visit for every batch that `steps` steps of such a batcher will give, without touching anybody's random stream: for memory planning.

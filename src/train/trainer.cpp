@@ -7,6 +7,7 @@
 #include <cmath>
 #include <optional>
 
+#include "base/heap.h"
 #include "engine/recipe_json.h"
 #include "engine/recipe_planner.h"
 #include "engine/training_engine.h"
@@ -18,6 +19,7 @@
 #include "train/memory_meter.h"
 #include "train/run_files.h"
 #include "train/training_loop.h"
+#include "train/training_state.h"
 
 namespace evolora {
 namespace {
@@ -33,7 +35,7 @@ class Run {
 
  private:
   Status load();
-  Status make_adapters();
+  Status make_adapters(const ModelSpec& spec);
   std::int64_t steps_of(std::int64_t batches_per_epoch) const;
   Status make_batches();
   Result<RunShape> run_shape();
@@ -42,18 +44,28 @@ class Run {
   Status plan();
   Status open_files();
   Status build_engine();
+  Status find_state();
+  Status restore_state();
+  Status save_state(const nlohmann::ordered_json& loop, bool gradients_pending);
   Status train();
   Status test();
   TrainResult result_so_far() const;
   Status write_record(const std::string& status, const std::string& error);
-  BatchOptions batch_options() const { return {request_.batch_size, request_.max_seq_length, request_.seed, request_.semantics}; }
+  BatchOptions evaluation_options() const { return {request_.batch_size, request_.max_seq_length, request_.seed, request_.semantics}; }
+  BatchOptions training_options() const {
+    BatchOptions options = evaluation_options();
+    options.packing = request_.packing;
+    return options;
+  }
+  // Batches of the steps still to do.
+  Status visit_batches_to_come(std::int64_t steps, const std::function<void(const Batch&)>& visit) const;
 
   const TrainRequest& request_;
   FileSystem& files_;
   TrainObserver& observer_;
   const TrainControl& control_;
   NumpyRandom random_;  // mlx-lm's np.random: training and every evaluation draw from it (compat)
-  std::optional<LoadedModel> model_;
+  std::optional<ModelWeights> weights_;
   TrainData data_;
   AdapterSet adapters_;
   std::unique_ptr<Batcher> train_batches_;
@@ -63,6 +75,9 @@ class Run {
   std::optional<TrainingEngine> engine_;
   std::optional<AdamOptimizer> optimizer_;
   std::optional<LearningRate> learning_rate_;
+  nlohmann::ordered_json identity_;
+  std::optional<TrainingState> state_;  // that the run goes on from
+  std::int64_t steps_done_ = 0;         // in it
   std::int64_t steps_ = 0;
   Recipe recipe_;
   TrainPlan plan_;
@@ -78,16 +93,20 @@ Status check_request(const TrainRequest& request) {
 }
 
 Status Run::load() {
-  observer_.on_status("Loading model");
-  model_ = TRY(load_model(files_, request_.model));
-  TRY(make_adapters());
-  observer_.on_status("Reading and tokenising data");
-  data_ = TRY(load_train_data(request_, *model_, files_, observer_));
+  {
+    observer_.on_status("Loading model");
+    LoadedModel model = TRY(load_model(files_, request_.model));
+    TRY(make_adapters(model.weights.spec()));
+    observer_.on_status("Reading and tokenising data");
+    data_ = TRY(load_train_data(request_, model, files_, observer_));
+    weights_ = std::move(model.weights);
+  }
+  // The tokenizer is gone, nothing is tokenised any more; one of 150,000 tokens with their merges takes tens of MB of heap.
+  give_back_free_heap();
   return {};
 }
 
-Status Run::make_adapters() {
-  const ModelSpec& spec = model_->weights.spec();
+Status Run::make_adapters(const ModelSpec& spec) {
   if (!request_.train) {
     adapters_ = request_.adapter_path.empty() ? TRY(no_adapters(spec)) : TRY(load_adapter_folder(files_, request_.adapter_path, spec));
     return {};
@@ -118,12 +137,34 @@ std::int64_t Run::steps_of(std::int64_t batches_per_epoch) const {
 
 Status Run::make_batches() {
   if (data_.train) {
-    train_batches_ = TRY(make_batcher(*data_.train, batch_options(), random_));
+    train_batches_ = TRY(make_batcher(*data_.train, training_options(), random_));
     steps_ = steps_of(train_batches_->batches_per_epoch());
   }
-  if (data_.valid) valid_batches_ = TRY(EvaluationBatches::create(*data_.valid, batch_options(), request_.val_batches, random_));
-  if (data_.test) test_batches_ = TRY(EvaluationBatches::create(*data_.test, batch_options(), request_.test_batches, random_));
+  if (data_.valid) valid_batches_ = TRY(EvaluationBatches::create(*data_.valid, evaluation_options(), request_.val_batches, random_));
+  if (data_.test) test_batches_ = TRY(EvaluationBatches::create(*data_.test, evaluation_options(), request_.test_batches, random_));
   return {};
+}
+
+// What an earlier run in the same folder has left to go on with.
+Status Run::find_state() {
+  if (!request_.train) return {};
+  if (request_.semantics == Semantics::kNative) identity_ = run_identity(request_, data_, *weights_);
+  if (!request_.resume) return {};
+  state_ = TRY(TrainingState::find(files_, request_.adapter_path, adapters_.parameter_count()));
+  if (!state_) {
+    observer_.on_warning(fmt::format("{} has no {}: starting with the first step", request_.adapter_path, kTrainingStateFile));
+    return {};
+  }
+  TRY(state_->check_identity(identity_));
+  steps_done_ = std::min(state_->step(), steps_);
+  return {};
+}
+
+Status Run::visit_batches_to_come(std::int64_t steps, const std::function<void(const Batch&)>& visit) const {
+  std::int64_t step = 0;
+  return evolora::visit_batches_to_come(*data_.train, training_options(), steps_done_ + steps, [&](const Batch& batch) {
+    if (++step > steps_done_) visit(batch);
+  });
 }
 
 // One pass over what the run will see, for choosing a recipe.
@@ -131,18 +172,19 @@ Result<RunShape> Run::run_shape() {
   RunShape run;
   if (data_.train) {
     const std::int64_t per_epoch = train_batches_->batches_per_epoch();
-    TRY(visit_batches_to_come(*data_.train, batch_options(), std::min(steps_, per_epoch), [&](const Batch& batch) {
-      if (batch.supervised_count() > 0 && static_cast<std::int64_t>(run.training.size()) < steps_) run.training.push_back(batch);
+    const std::int64_t steps = steps_ - steps_done_;
+    TRY(visit_batches_to_come(std::min(steps, per_epoch), [&](const Batch& batch) {
+      if (batch.supervised_count() > 0 && static_cast<std::int64_t>(run.training.size()) < steps) run.training.push_back(batch);
     }));
-    run.epochs = std::max(1.0, static_cast<double>(steps_) / static_cast<double>(std::max<std::int64_t>(1, per_epoch)));
-    if (steps_ < per_epoch) run.epochs = 1;
+    run.epochs = std::max(1.0, static_cast<double>(steps) / static_cast<double>(std::max<std::int64_t>(1, per_epoch)));
+    if (steps < per_epoch) run.epochs = 1;
   }
   const auto add_evaluation = [&](const std::optional<DataSplit>& split, std::optional<EvaluationBatches>& batches) -> Status {
     if (!split) return {};
     const auto add = [&](const Batch& batch) {
       if (batch.supervised_count() > 0) run.evaluation.push_back(batch);
     };
-    if (request_.semantics == Semantics::kCompatMlxLm) return visit_batches_to_come(*split, batch_options(), 1, add);
+    if (request_.semantics == Semantics::kCompatMlxLm) return evolora::visit_batches_to_come(*split, evaluation_options(), 1, add);
     for (const Batch& batch : batches->next()) add(batch);
     return {};
   };
@@ -158,10 +200,10 @@ Result<RunShape> Run::run_shape() {
 
 // The exact arena of all batches to come. Native validation comes before the first step, so its samples are the first in the prefix cache.
 Result<std::size_t> Run::exact_arena_bytes(const RunShape& run) {
-  ArenaPlanner planner(model_->weights, adapters_, recipe_, threads_->count(), recipe_.prefix_cache != PrefixCache::kOff);
+  ArenaPlanner planner(*weights_, adapters_, recipe_, threads_->count(), recipe_.prefix_cache != PrefixCache::kOff);
   for (const Batch& batch : run.evaluation) planner.add(batch, false);
   if (data_.train) {
-    TRY(visit_batches_to_come(*data_.train, batch_options(), steps_, [&](const Batch& batch) {
+    TRY(visit_batches_to_come(steps_ - steps_done_, [&](const Batch& batch) {
       if (batch.supervised_count() > 0) planner.add(batch, true);
     }));
   }
@@ -171,6 +213,8 @@ Result<std::size_t> Run::exact_arena_bytes(const RunShape& run) {
 Status Run::choose_recipe(std::size_t fixed_bytes) {
   RecipeChoices choices = request_.recipe;
   if (!request_.recipe_file.empty()) choices = merge_choices(choices, TRY(read_recipe(files_, request_.recipe_file)));
+  // The arithmetic of a resumed run is that of the first one, unless somebody wants it otherwise.
+  if (state_) choices = merge_choices(choices, TRY(recipe_from_json(state_->recipe(), state_->path().string())));
   threads_.emplace(choices.threads.value_or(0));
   choices.threads = threads_->count();
   RunShape run = TRY(run_shape());
@@ -180,7 +224,7 @@ Status Run::choose_recipe(std::size_t fixed_bytes) {
   // The recipe is priced by the heaviest batches of one epoch; if the exact plan over all epochs needs more, the choice is made again for less.
   constexpr int kRounds = 4;
   for (int round = 0;; ++round) {
-    const PlannedRecipe planned = TRY(plan_recipe(model_->weights, adapters_, choices, run, limits));
+    const PlannedRecipe planned = TRY(plan_recipe(*weights_, adapters_, choices, run, limits));
     recipe_ = planned.recipe;
     plan_.arena_bytes = TRY(exact_arena_bytes(run));
     if (plan_.arena_bytes <= planned.arena_bytes || request_.memory_limit_bytes == 0 || round == kRounds) break;
@@ -190,7 +234,7 @@ Status Run::choose_recipe(std::size_t fixed_bytes) {
   }
   plan_.recipe = recipe_;
   plan_.fma_peak_flops = best_fma_peak_flops(threads_->count());
-  plan_.predicted_seconds = predicted_run_seconds(model_->weights, adapters_, recipe_, run, plan_.fma_peak_flops);
+  plan_.predicted_seconds = predicted_run_seconds(*weights_, adapters_, recipe_, run, plan_.fma_peak_flops);
   return {};
 }
 
@@ -203,7 +247,7 @@ Status Run::plan() {
   const std::size_t fixed_bytes = before.anonymous_bytes + program_resident_bytes() + not_yet_allocated;
   TRY(choose_recipe(fixed_bytes));
 
-  const ModelWeights& weights = model_->weights;
+  const ModelWeights& weights = *weights_;
   plan_.model = request_.model;
   plan_.model_type = weights.spec().model_type;
   plan_.weight_format = weight_format(weights);
@@ -218,6 +262,8 @@ Status Run::plan() {
   plan_.batch_size = request_.batch_size;
   plan_.batches_per_epoch = train_batches_ ? train_batches_->batches_per_epoch() : 0;
   plan_.steps = steps_;
+  plan_.resumed_from_step = steps_done_;
+  if (request_.packing && train_batches_) plan_.fill_rate = train_batches_->fill_rate();
   plan_.epochs = train_batches_ ? static_cast<double>(steps_) / static_cast<double>(std::max<std::int64_t>(1, plan_.batches_per_epoch)) : 0;
   plan_.threads = threads_->count();
   plan_.kernels = select_kernels(recipe_.kernels).name + std::string(" ") + simd_target();
@@ -228,8 +274,8 @@ Status Run::plan() {
 }
 
 Status Run::build_engine() {
-  engine_.emplace(model_->weights, adapters_, recipe_, *threads_);
-  const std::int64_t hidden = model_->weights.spec().hidden_size;
+  engine_.emplace(*weights_, adapters_, recipe_, *threads_);
+  const std::int64_t hidden = weights_->spec().hidden_size;
   if (recipe_.prefix_cache == PrefixCache::kMemory) engine_->use_prefix_store(PrefixStore::in_memory(hidden));
   if (recipe_.prefix_cache == PrefixCache::kFile) {
     const fs::path folder = request_.train ? fs::path(request_.adapter_path) : fs::temp_directory_path();
@@ -249,8 +295,50 @@ Status Run::open_files() {
   TRY(write_adapter_config(files_, folder, adapter_config_of(request_, steps_)));
   // Of an earlier run in the same folder; they would be taken for this one's.
   TRY(files_.remove(folder / "run.json"));
+  if (state_) {
+    // A line that was written before its validation came to an end is written again, with it.
+    const bool last_line_incomplete = state_->loop().contains("metrics_line");
+    metrics_ = TRY(MetricsLog::resume(files_, folder / "metrics.jsonl", last_line_incomplete ? steps_done_ - 1 : steps_done_));
+    return {};
+  }
   TRY(files_.remove(folder / "best_adapters.safetensors"));
+  TRY(files_.remove(folder / kTrainingStateFile));
   metrics_ = TRY(MetricsLog::start(files_, folder / "metrics.jsonl"));
+  return {};
+}
+
+Status Run::save_state(const nlohmann::ordered_json& loop, bool gradients_pending) {
+  const std::size_t count = adapters_.parameter_count();
+  TrainingStateParts parts{.identity = identity_,
+                           .recipe = recipe_to_json(recipe_),
+                           .simd_target = simd_target(),
+                           .loop = loop,
+                           .updates_done = optimizer_->updates_done(),
+                           .parameters = {adapters_.parameters(), count},
+                           .first_moments = optimizer_->first_moments(),
+                           .second_moments = optimizer_->second_moments(),
+                           .gradients = {}};
+  if (gradients_pending) parts.gradients = {engine_->gradients(), count};
+  return write_training_state(files_, request_.adapter_path, parts);
+}
+
+Status Run::restore_state() {
+  TRY(loop_->restore(state_->loop()));
+  const std::size_t count = adapters_.parameter_count();
+  state_->copy("parameters", {adapters_.parameters(), count});
+  state_->copy("gradients", {engine_->gradients(), count});
+  optimizer_->restore(state_->updates_done(), [&](std::span<float> first, std::span<float> second) {
+    state_->copy("first_moments", first);
+    state_->copy("second_moments", second);
+  });
+  // Where a pass is kept from changes no bit.
+  Recipe before = with_choices({}, TRY(recipe_from_json(state_->recipe(), state_->path().string())));
+  before.prefix_cache = recipe_.prefix_cache;
+  before.release_weights = recipe_.release_weights;
+  if (before != recipe_ || state_->simd_target() != simd_target()) {
+    observer_.on_warning("the recipe or the instruction set is not that of the run that is resumed: results agree to rounding, not bit by bit");
+  }
+  state_.reset();  // the file's pages are given back
   return {};
 }
 
@@ -259,8 +347,11 @@ Status Run::train() {
   learning_rate_ =
       request_.lr_schedule.is_null() ? LearningRate::constant(request_.learning_rate) : TRY(LearningRate::from_schedule(request_.lr_schedule));
   optimizer_.emplace(adam, adapters_.parameter_count(), select_kernels(recipe_.kernels));
+  std::function<Status(const nlohmann::ordered_json&, bool)> save;
+  if (request_.semantics == Semantics::kNative) save = [this](const nlohmann::ordered_json& loop, bool pending) { return save_state(loop, pending); };
   loop_.emplace(LoopParts{request_, steps_, adapters_, *engine_, *optimizer_, *learning_rate_, *threads_, *train_batches_,
-                          valid_batches_ ? &*valid_batches_ : nullptr, files_, observer_, *metrics_, control_.stop});
+                          valid_batches_ ? &*valid_batches_ : nullptr, files_, observer_, *metrics_, control_.stop, save});
+  if (state_) TRY(restore_state());
   TRY(loop_->run());
   return metrics_->close();
 }
@@ -300,6 +391,7 @@ Result<TrainResult> Run::execute() {
   TRY(check_request(request_));
   TRY(load());
   TRY(make_batches());
+  TRY(find_state());
   if (request_.train) TRY(open_files());
   TRY(plan());
   TRY(build_engine());
@@ -326,6 +418,7 @@ Result<TrainPlan> Run::plan_only() {
   TRY(check_request(request_));
   TRY(load());
   TRY(make_batches());
+  TRY(find_state());
   TRY(plan());
   return plan_;
 }

@@ -34,28 +34,104 @@ double TrainingLoop::epoch_at(std::int64_t step) const {
 
 Error TrainingLoop::interrupted(std::int64_t steps_done) {
   if (steps_done == 0) return Error{ErrorCode::kInterrupted, "interrupted before the first step; nothing was saved"};
+  const nlohmann::ordered_json resumable = state();
+  if (const Status written = write_metrics(); !written.ok()) return written.error();
   if (const Status saved = save(steps_done, false); !saved.ok()) return saved.error();
+  const char* how = "";
+  if (p_.save_state) {
+    if (const Status saved = p_.save_state(resumable, !window_.empty()); !saved.ok()) return saved.error();
+    how = "; --resume goes on from there";
+  }
   return Error{ErrorCode::kInterrupted,
-               fmt::format("interrupted after step {} of {}; the adapter is saved in {}", steps_done, p_.steps, p_.request.adapter_path)};
+               fmt::format("interrupted after step {} of {}; the adapter is saved in {}{}", steps_done, p_.steps, p_.request.adapter_path, how)};
+}
+
+nlohmann::ordered_json TrainingLoop::state() const {
+  const auto curve = [](const std::vector<LossPoint>& points) {
+    auto out = nlohmann::ordered_json::array();
+    for (const LossPoint& point : points) out.push_back({point.step, point.loss});
+    return out;
+  };
+  nlohmann::ordered_json state = {{"step", result_.steps},
+                                  {"steps", p_.steps},
+                                  {"trained_tokens", result_.trained_tokens},
+                                  {"learning_rate", last_learning_rate_},
+                                  {"loss_sum", loss_sum_},
+                                  {"loss_weight", loss_weight_},
+                                  {"best_val_step", best_val_step_},
+                                  {"train_losses", curve(result_.train_losses)},
+                                  {"val_losses", curve(result_.val_losses)}};
+  if (best_val_loss_) state["best_val_loss"] = *best_val_loss_;
+  if (!metrics_line_.empty()) state["metrics_line"] = metrics_line_;  // of a step whose validation was interrupted
+  return state;
+}
+
+Status TrainingLoop::restore(const nlohmann::ordered_json& state) {
+  std::int64_t steps = 0;
+  try {
+    const auto curve = [&](const char* key) {
+      std::vector<LossPoint> points;
+      for (const auto& point : state.at(key)) points.push_back({point.at(0).get<std::int64_t>(), point.at(1).get<double>()});
+      return points;
+    };
+    result_.steps = last_saved_step_ = state.at("step").get<std::int64_t>();
+    steps = state.at("steps").get<std::int64_t>();
+    result_.trained_tokens = tokens_before_ = state.at("trained_tokens").get<std::int64_t>();
+    last_learning_rate_ = state.at("learning_rate").get<float>();
+    loss_sum_ = state.at("loss_sum").get<double>();
+    loss_weight_ = state.at("loss_weight").get<double>();
+    best_val_step_ = state.at("best_val_step").get<std::int64_t>();
+    if (state.contains("best_val_loss")) best_val_loss_ = state.at("best_val_loss").get<double>();
+    if (state.contains("metrics_line")) metrics_line_ = state.at("metrics_line");
+    result_.train_losses = curve("train_losses");
+    result_.val_losses = curve("val_losses");
+  } catch (const nlohmann::ordered_json::exception& error) {
+    return Error{ErrorCode::kBadData,
+                 fmt::format("the saved state of the training loop is broken ({}); leave --resume out to start anew", error.what())};
+  }
+  const std::int64_t done = result_.steps;
+  if (done < 1 || done > p_.steps) {
+    return Error{ErrorCode::kUsage,
+                 fmt::format("the run has done {} steps already and {} are asked for; --resume needs at least as many", done, p_.steps)};
+  }
+  if (steps != p_.steps && done % p_.request.grad_accumulation_steps != 0) {
+    return Error{ErrorCode::kUsage,
+                 fmt::format("the run stopped inside an accumulation window, so it must be resumed with the {} steps it was started "
+                             "with, not {}",
+                             steps, p_.steps)};
+  }
+  first_step_ = done + 1;
+  result_.resumed_from_step = done;
+  return {};
+}
+
+// Batches follow from the seed alone, and making them costs next to nothing beside training on them.
+void TrainingLoop::replay_batches() {
+  for (std::int64_t step = 1; step < first_step_; ++step) take_batch(step);
 }
 
 Status TrainingLoop::run() {
   start_ = report_start_ = monotonic_seconds();
-  p_.engine.zero_gradients();
+  if (first_step_ == 1) p_.engine.zero_gradients();
   const Status outcome = run_steps();
-  const double trained_seconds = monotonic_seconds() - start_ - excluded_;
-  if (trained_seconds > 0) result_.tokens_per_second = static_cast<double>(result_.trained_tokens) / trained_seconds;
+  result_.training_seconds = monotonic_seconds() - start_ - excluded_;
+  if (result_.training_seconds > 0) {
+    result_.tokens_per_second = static_cast<double>(result_.trained_tokens - tokens_before_) / result_.training_seconds;
+  }
   if (!outcome.ok() && outcome.error().code == ErrorCode::kInterrupted) return interrupted(result_.steps);
   if (!outcome.ok()) return outcome;
   return save(p_.steps, false);
 }
 
 Status TrainingLoop::run_steps() {
-  if (!compat() && p_.valid_batches != nullptr) {
+  if (first_step_ > 1) {
+    replay_batches();
+    TRY(finish_step(first_step_ - 1));  // what came after the step may not have come to its end
+  } else if (!compat() && p_.valid_batches != nullptr) {
     TRY(validate(0));
     TRY(write_metrics());
   }
-  for (std::int64_t step = 1; step <= p_.steps; ++step) {
+  for (std::int64_t step = first_step_; step <= p_.steps; ++step) {
     if (stop_requested()) return Error{ErrorCode::kInterrupted, "stop requested"};
     // mlx-lm fetches the batch, which may draw the next epoch's order, before it validates, which draws too.
     const Batch batch = take_batch(step);
@@ -66,11 +142,19 @@ Status TrainingLoop::run_steps() {
     TRY(check_batch(batch, step));
     TRY(train_on(batch, step));
     if (step % p_.request.steps_per_report == 0 || step == p_.steps) report(step);
-    if (!compat() && validation_due(step)) TRY(validate(step));
-    TRY(write_metrics());
-    if (step % p_.request.save_every == 0) TRY(save(step, true));
+    TRY(finish_step(step));
   }
   return {};
+}
+
+// Validation, metrics and snapshot after a step.
+Status TrainingLoop::finish_step(std::int64_t step) {
+  const bool validated = !result_.val_losses.empty() && result_.val_losses.back().step == step;
+  if (!compat() && !validated && validation_due(step)) TRY(validate(step));
+  TRY(write_metrics());
+  if (step % p_.request.save_every != 0) return {};
+  TRY(save(step, true));
+  return p_.save_state ? p_.save_state(state(), !window_.empty()) : Status();
 }
 
 // Native windows are gathered as a whole, because the scale of their gradients is one over the supervised tokens of all.
@@ -165,7 +249,7 @@ Status TrainingLoop::validate(std::int64_t steps_done) {
 
 void TrainingLoop::progress(std::int64_t step, double batch_loss) {
   const double seconds = std::max(1e-9, monotonic_seconds() - start_ - excluded_);
-  const auto done = static_cast<double>(step);
+  const auto done = static_cast<double>(step - first_step_ + 1);
   const auto left = static_cast<double>(p_.steps - step);
   double validations_left = 0;
   if (p_.valid_batches != nullptr) {
@@ -177,7 +261,7 @@ void TrainingLoop::progress(std::int64_t step, double batch_loss) {
   now.steps = p_.steps;
   now.epoch = epoch_at(step);
   now.loss = batch_loss;
-  now.tokens_per_s = static_cast<double>(result_.trained_tokens) / seconds;
+  now.tokens_per_s = static_cast<double>(result_.trained_tokens - tokens_before_) / seconds;
   now.rss_bytes = process_memory().rss_bytes;
   now.seconds_left = left * seconds / done + validations_left * last_validation_seconds_;
   p_.observer.on_progress(now);

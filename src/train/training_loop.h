@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -34,12 +35,19 @@ struct LoopParts {
   TrainObserver& observer;
   MetricsLog& metrics;
   const std::atomic<bool>* stop;  // may be null
+  // Writes what a later run needs to go on from here: the loop's own state, and whether gradients() hold a part of an update. Empty: nothing is
+  // written.
+  std::function<Status(const nlohmann::ordered_json& loop, bool gradients_pending)> save_state;
 };
 
 // Single use, not thread-safe.
 class TrainingLoop {
  public:
   explicit TrainingLoop(const LoopParts& parts) : p_(parts) {}
+
+  // Goes on after the step of a state that save_state was given; the other parts are as they were then. Before run(). kBadData for a state that is
+  // none, kUsage if the steps to do now end before it or would have cut its last accumulation window otherwise.
+  Status restore(const nlohmann::ordered_json& state);
 
   // Trains to the end and saves. On kInterrupted the adapter has been saved too. Results so far are valid after any outcome.
   Status run();
@@ -51,7 +59,10 @@ class TrainingLoop {
  private:
   bool compat() const { return p_.request.semantics == Semantics::kCompatMlxLm; }
   bool stop_requested() const { return p_.stop != nullptr && p_.stop->load(); }
+  nlohmann::ordered_json state() const;
+  void replay_batches();
   Status run_steps();
+  Status finish_step(std::int64_t step);
   Batch take_batch(std::int64_t step);
   Status check_batch(const Batch& batch, std::int64_t step) const;
   Status train_on(const Batch& batch, std::int64_t step);
@@ -68,6 +79,8 @@ class TrainingLoop {
 
   LoopParts p_;
   TrainResult result_;
+  std::int64_t first_step_ = 1;
+  std::int64_t tokens_before_ = 0;      // trained by the run that is gone on with
   std::deque<Batch> epoch_;             // batches of the current epoch not yet used
   std::deque<Batch> window_;            // native: the rest of the current accumulation window
   std::int64_t window_supervised_ = 0;  // native: supervised tokens of the whole window
