@@ -155,33 +155,37 @@ Result<PlannedRecipe> plan_recipe(const ModelWeights& weights, const AdapterSet&
     plans.push_back(plan);
   }
   std::stable_sort(plans.begin(), plans.end(), [](const PlannedRecipe& a, const PlannedRecipe& b) { return a.seconds < b.seconds; });
-  const auto price = [&](PlannedRecipe& plan) {
+  // Whether the plan needs less than `below`; only then its figures are complete. The heaviest batch comes first and usually decides.
+  const auto needs_less = [&](PlannedRecipe& plan, std::size_t below) {
     ArenaPlanner planner(weights, adapters, plan.recipe, run.threads, plan.recipe.prefix_cache != PrefixCache::kOff);
-    for (const Batch* batch : training) planner.add(*batch, true);
-    for (const Batch* batch : evaluation) planner.add(*batch, false);
-    plan.arena_bytes = planner.arena_bytes();
-    plan.resident_bytes = run.fixed_bytes + resident_weight_bytes(weights, plan.recipe) + plan.arena_bytes;
+    std::size_t others = run.fixed_bytes + resident_weight_bytes(weights, plan.recipe);
     if (plan.recipe.prefix_cache == PrefixCache::kMemory) {
-      plan.resident_bytes += static_cast<std::size_t>((total_tokens(run.training) + total_tokens(run.evaluation)) *
-                                                      static_cast<double>(weights.spec().hidden_size) * sizeof(float));
+      others += static_cast<std::size_t>((total_tokens(run.training) + total_tokens(run.evaluation)) *
+                                         static_cast<double>(weights.spec().hidden_size) * sizeof(float));
     }
+    for (const std::vector<const Batch*>* batches : {&training, &evaluation}) {
+      for (const Batch* batch : *batches) {
+        planner.add(*batch, batches == &training);
+        if (others + planner.arena_bytes() >= below) return false;
+      }
+    }
+    plan.arena_bytes = planner.arena_bytes();
+    plan.resident_bytes = others + plan.arena_bytes;
+    return true;
   };
-  if (limits.memory_bytes == 0) {
-    const double fastest = plans.front().seconds;
+  const auto smallest = [&](double slowest) {
     const PlannedRecipe* best = nullptr;
     for (PlannedRecipe& plan : plans) {
-      if (plan.seconds > kAsFast * fastest) break;
-      price(plan);
-      if (best == nullptr || plan.resident_bytes < best->resident_bytes) best = &plan;
+      if (plan.seconds > slowest) break;
+      if (needs_less(plan, best == nullptr ? SIZE_MAX : best->resident_bytes)) best = &plan;
     }
     return *best;
-  }
-  std::size_t least = SIZE_MAX;
+  };
+  if (limits.memory_bytes == 0) return smallest(kAsFast * plans.front().seconds);
   for (PlannedRecipe& plan : plans) {
-    price(plan);
-    if (plan.resident_bytes <= limits.memory_bytes) return plan;
-    least = std::min(least, plan.resident_bytes);
+    if (needs_less(plan, std::min(limits.memory_bytes, SIZE_MAX - 1) + 1)) return plan;
   }
+  const std::size_t least = smallest(HUGE_VAL).resident_bytes;
   constexpr double kMega = 1e6;
   return Error{ErrorCode::kTooLarge,
                fmt::format("the run does not fit into {:.0f} MB: with every saving it needs {:.0f} MB; give more, or use a lower --max-seq-length, "
