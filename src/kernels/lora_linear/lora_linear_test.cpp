@@ -1,6 +1,8 @@
 // lora_linear and the plain linear against the fp64 reference: every weight kind, odd shapes, every SIMD target of this machine, one to three
 // threads.
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -138,6 +140,63 @@ TEST(LoraLinear, MatchesReferenceOverSeveralDepthBlocksAndColumnBlocks) {
 TEST(LoraLinear, MatchesReferenceForShortRows) {
   for (const int bits : {2, 3, 4, 5, 6, 8}) {
     for (const std::int64_t n : {1, 4, 6}) check({{bits, 32, DType::kF16}, n, 32, {{7, 2}, {32, 2, 0.2f}}});
+  }
+}
+
+// A copy of bytes whose end, or whose begin, touches a page that must not be read.
+class FencedBytes {
+ public:
+  FencedBytes(const std::byte* from, std::size_t size, bool fence_after) {
+    const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+    const std::size_t inner = (size + page - 1) / page * page;
+    size_ = inner + 2 * page;
+    base_ = static_cast<std::byte*>(mmap(nullptr, size_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    EXPECT_EQ(0, mprotect(base_ + page, inner, PROT_READ | PROT_WRITE));
+    data_ = base_ + page + (fence_after ? inner - size : 0);
+    if (size != 0) std::memcpy(data_, from, size);
+  }
+  ~FencedBytes() { munmap(base_, size_); }
+  FencedBytes(const FencedBytes&) = delete;
+  FencedBytes& operator=(const FencedBytes&) = delete;
+  const std::byte* data() const { return data_; }
+
+ private:
+  std::byte* base_;
+  std::byte* data_;
+  std::size_t size_;
+};
+
+// The last weight of a file ends where the mapping ends. Decoders load whole vectors, so this is easy to get wrong, and a heap hides it.
+TEST(LoraLinear, ReadsNothingOutsideTheWeight) {
+  for (const WeightKind& kind : all_weight_kinds()) {
+    const std::int64_t step = kind.bits == 0 ? 33 : kind.group_size;
+    for (const auto& [out, in] : {std::pair<std::int64_t, std::int64_t>{1, step}, {19, step}, {21, 3 * step}, {5, 8 * step}}) {
+      SCOPED_TRACE(kind.name() + ", out " + std::to_string(out) + ", in " + std::to_string(in));
+      const StoredWeight stored(kind, out, in, 3);
+      for (const bool fence_after : {true, false}) {
+        WeightView w = stored.view();
+        const std::size_t element = dtype_size_bytes(w.dtype);
+        const std::size_t scale_bytes = w.quantized() ? count_of(out, in / w.group_size) * element : 0;
+        const std::size_t data_bytes = w.quantized() ? count_of(out, in) * static_cast<std::size_t>(w.bits) / 8 : count_of(out, in) * element;
+        const FencedBytes data(w.data, data_bytes, fence_after);
+        const FencedBytes scales(w.scales, scale_bytes, fence_after), biases(w.biases, scale_bytes, fence_after);
+        w.data = data.data();
+        if (w.quantized()) w.scales = scales.data(), w.biases = biases.data();
+        for_each_target([&] {
+          for (const std::int64_t n : {1, 2, 6}) {
+            const Buffer x = random_buffer(count_of(n, in), 5), dy = random_buffer(count_of(n, out), 6);
+            Buffer y(count_of(n, out)), y_heap(y.size()), dx(count_of(n, in)), dx_heap(dx.size());
+            TestContext context(1, std::max(cpu::linear_forward_workspace_bytes(w, n, 1), cpu::linear_backward_workspace_bytes(w, n, 1)));
+            cpu::linear_forward(w, x.data(), n, 0, y.data(), context.get());
+            cpu::linear_forward(stored.view(), x.data(), n, 0, y_heap.data(), context.get());
+            cpu::linear_backward(w, dy.data(), n, 0, dx.data(), context.get());
+            cpu::linear_backward(stored.view(), dy.data(), n, 0, dx_heap.data(), context.get());
+            ASSERT_EQ(0, std::memcmp(y.data(), y_heap.data(), y.size() * sizeof(float)));
+            ASSERT_EQ(0, std::memcmp(dx.data(), dx_heap.data(), dx.size() * sizeof(float)));
+          }
+        });
+      }
+    }
   }
 }
 
