@@ -89,7 +89,7 @@ std::size_t Program::run(const Bindings& bindings, Arena& arena, Threads& thread
       kernel_context.workspace_bytes = buffers_[call.workspace].bytes;
     }
     call.run(run_context, kernel_context);
-    counts.add(call.slot, call.pass);
+    counts.add(call.slot, call.pass, call.layer);
   }
   return high_water;
 }

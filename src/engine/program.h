@@ -90,10 +90,20 @@ struct Call {
   KernelCall run;
 };
 
-// How often each slot ran forward and backward: the proof of what a step did.
+// How often each slot ran forward and backward, in all and inside each block: the proof of what a step did.
 struct CallCounts {
-  std::array<std::array<std::uint64_t, 2>, kSlotCount> counts{};
-  void add(Slot slot, Pass pass) { ++counts[static_cast<std::size_t>(slot)][static_cast<std::size_t>(pass)]; }
+  using Counts = std::array<std::array<std::uint64_t, 2>, kSlotCount>;
+  Counts counts{};
+  std::vector<Counts> layers{};  // up to the last block that ran
+
+  // layer: of the block; -1: outside the blocks.
+  void add(Slot slot, Pass pass, std::int64_t layer) {
+    ++counts[static_cast<std::size_t>(slot)][static_cast<std::size_t>(pass)];
+    if (layer < 0) return;
+    const auto index = static_cast<std::size_t>(layer);
+    if (index >= layers.size()) layers.resize(index + 1);
+    ++layers[index][static_cast<std::size_t>(slot)][static_cast<std::size_t>(pass)];
+  }
   std::uint64_t of(Slot slot, Pass pass) const { return counts[static_cast<std::size_t>(slot)][static_cast<std::size_t>(pass)]; }
 };
 

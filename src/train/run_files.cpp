@@ -122,6 +122,7 @@ Json run_record(const TrainRequest& request, const TrainResult& result, const Ru
       {"necessary_flops", result.necessary_flops},
       {"prefix_cache_bytes", result.prefix_cache_bytes},
       {"recipe", recipe_to_json(outcome.recipe)},
+      {"applied", outcome.applied},
       {"planned_arena_bytes", result.planned_arena_bytes},
       {"peak_arena_bytes", result.peak_arena_bytes},
       {"train_losses", loss_curve(result.train_losses)},

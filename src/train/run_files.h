@@ -39,7 +39,8 @@ struct RunOutcome {
   std::size_t expected_peak_rss_bytes = 0;
   double predicted_seconds = 0;
   double fma_peak_flops = 0;
-  Recipe recipe;  // as it was run
+  Recipe recipe;                   // as it was run
+  nlohmann::ordered_json applied;  // applied_record.h; null: nothing ran
 };
 
 // run.json: configuration, versions, machine and results of a run.

@@ -14,6 +14,7 @@
 #include "formats/adapter_files.h"
 #include "kernels/kernel_table.h"
 #include "kernels/lora_linear/fma_peak.h"
+#include "train/applied_record.h"
 #include "train/evaluation.h"
 #include "train/loaded_model.h"
 #include "train/memory_meter.h"
@@ -68,6 +69,7 @@ class Run {
   std::optional<ModelWeights> weights_;
   TrainData data_;
   AdapterSet adapters_;
+  std::string initial_adapter_;  // digest
   std::unique_ptr<Batcher> train_batches_;
   std::optional<EvaluationBatches> valid_batches_;
   std::optional<EvaluationBatches> test_batches_;
@@ -124,6 +126,7 @@ Status Run::make_adapters(const ModelSpec& spec) {
     const SafetensorsFile file = TRY(SafetensorsFile::open(files_, request_.resume_adapter_file));
     TRY(adapters_.load(file, request_.resume_adapter_file));
   }
+  initial_adapter_ = digest_of_adapter(adapters_);
   return {};
 }
 
@@ -376,7 +379,8 @@ TrainResult Run::result_so_far() const {
 }
 
 Status Run::write_record(const std::string& status, const std::string& error) {
-  RunOutcome outcome{status, error, {}, 0, plan_.expected_peak_rss_bytes, plan_.predicted_seconds, plan_.fma_peak_flops, recipe_};
+  RunOutcome outcome{status, error, {}, 0, plan_.expected_peak_rss_bytes, plan_.predicted_seconds, plan_.fma_peak_flops, recipe_, {}};
+  outcome.applied = applied_record(engine_->call_counts(), recipe_, *weights_, adapters_, optimizer_ ? optimizer_->updates_done() : 0, initial_adapter_);
   if (loop_) {
     outcome.best_val_loss = loop_->best_val_loss();
     outcome.best_val_step = loop_->best_val_step();
