@@ -13,11 +13,11 @@ minimum_rust=1.85   # of the crates in src/text/bridge/Cargo.lock
 minimum_cmake=3.25  # CMakePresets.json version 6
 build_tools=(cmake ninja-build g++ make pkg-config python3)
 build_libraries=(libhwy-dev libcli11-dev libfmt-dev nlohmann-json3-dev libyaml-cpp-dev libgtest-dev libgmock-dev
-                 libbenchmark-dev libtbb-dev libopenblas-dev libssl-dev)
+                 libbenchmark-dev libtbb-dev libopenblas-dev libssl-dev libboost-dev)
 lint_tools=(clang-format-14 clang-tidy-14)
 fuzz_tools=(clang-14 libclang-rt-14-dev)
 general_names="CMake >= $minimum_cmake, Ninja, a C++20 compiler (g++ >= 12), make, Python >= 3.11 with venv, and the C++ libraries Highway >= 1.0, CLI11, fmt,
-  nlohmann-json, yaml-cpp, GoogleTest with GoogleMock, Google Benchmark, oneTBB, OpenBLAS and OpenSSL, each with its CMake package; clang-format 14 and clang-tidy 14 for lint"
+  nlohmann-json, yaml-cpp, GoogleTest with GoogleMock, Google Benchmark, oneTBB, OpenBLAS, OpenSSL and Boost >= 1.74 (headers), each with its CMake package; clang-format 14 and clang-tidy 14 for lint"
 
 say() { echo "bootstrap: $*"; }
 fail() { echo "bootstrap: error: $*" >&2; exit 2; }

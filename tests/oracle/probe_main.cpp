@@ -29,6 +29,7 @@ constexpr Verb kVerbs[] = {
     {"render", probe_render},
     {"batches", probe_batches},
     {"random", probe_random},
+    {"statistics", probe_statistics},
 };
 
 }  // namespace

@@ -24,4 +24,7 @@ int probe_render(int argc, char** argv);
 int probe_batches(int argc, char** argv);
 int probe_random(int argc, char** argv);
 
+// probe_statistics.cpp
+int probe_statistics(int argc, char** argv);
+
 }  // namespace evolora::probe
