@@ -57,7 +57,8 @@ int run_program(int argc, char** argv) {
   program.set_version_flag("--version", "evolora " EVOLORA_VERSION);
   program.allow_extras();
   const std::vector<Command> commands = {add_fetch_command(program), add_convert_command(program), add_plan_command(program),
-                                         add_train_command(program), add_eval_command(program),    add_generate_command(program)};
+                                         add_train_command(program), add_eval_command(program),    add_generate_command(program),
+                                         add_bench_command(program), add_doctor_command(program)};
   for (const Command& command : commands) command.flags->allow_extras();
   try {
     program.parse(argc, argv);

@@ -24,16 +24,20 @@ void add_train_flags(CLI::App& app, const std::shared_ptr<TrainFlags>& flags) {
   }
 }
 
-Result<TrainRequest> request_from_flags(const TrainFlags& flags, FileSystem& files) {
-  std::vector<Setting> from_flags;
+Result<GivenSettings> settings_from_flags(const TrainFlags& flags, FileSystem& files) {
+  GivenSettings given;
   for (const RequestKey& key : request_keys()) {
     const auto option = flags.options.find(std::string(key.key));
     if (option == flags.options.end() || option->second->count() == 0) continue;
-    from_flags.push_back(TRY(setting_from_flag(key, option->second->results().back())));
+    given.flags.push_back(TRY(setting_from_flag(key, option->second->results().back())));
   }
-  std::vector<Setting> from_yaml;
-  if (!flags.config.empty()) from_yaml = TRY(read_request_yaml(files, flags.config));
-  TrainRequest request = TRY(build_train_request(from_yaml, from_flags));
+  if (!flags.config.empty()) given.yaml = TRY(read_request_yaml(files, flags.config));
+  return given;
+}
+
+Result<TrainRequest> request_from_flags(const TrainFlags& flags, FileSystem& files) {
+  const GivenSettings given = TRY(settings_from_flags(flags, files));
+  TrainRequest request = TRY(build_train_request(given.yaml, given.flags));
   request.config = flags.config;
   return request;
 }

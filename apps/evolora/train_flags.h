@@ -5,10 +5,12 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/file_system.h"
 #include "base/result.h"
 #include "train/request.h"
+#include "train/setting.h"
 
 namespace evolora {
 
@@ -20,6 +22,12 @@ struct TrainFlags {
 
 // Adds --config and a flag for every key.
 void add_train_flags(CLI::App& app, const std::shared_ptr<TrainFlags>& flags);
+// What was given, before it is judged: the YAML's settings and the flags'.
+struct GivenSettings {
+  std::vector<Setting> yaml;
+  std::vector<Setting> flags;
+};
+Result<GivenSettings> settings_from_flags(const TrainFlags& flags, FileSystem& files);
 // What was given: flag over YAML over default.
 Result<TrainRequest> request_from_flags(const TrainFlags& flags, FileSystem& files);
 

@@ -1,0 +1,95 @@
+// Comparing the record with the expectation, from the coarse to the fine.
+#include "measure/applied_proof.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/json.h"
+#include "engine/recipe_json.h"
+#include "kernels/slots.h"
+
+namespace evolora {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::int64_t whole(const Json& json, const char* key) {
+  const auto found = json.find(key);
+  return found != json.end() && found->is_number_integer() ? found->get<std::int64_t>() : -1;
+}
+
+const char* set_name(KernelSet set) { return set == KernelSet::kReference ? "reference" : "cpu"; }
+
+// The slots' sets as flags and recipe say; without a word about kernels it is the cpu set.
+Result<Json> expected_kernels(FileSystem& files, const Json& request) {
+  Json json;
+  SlotKernels kernels = KernelSet::kCpu;
+  if (request.contains("recipe") && request["recipe"].is_string()) {
+    const RecipeChoices choices = TRY(read_recipe(files, request["recipe"].get<std::string>()));
+    kernels = choices.kernels.value_or(kernels);
+  }
+  if (request.contains("kernels")) kernels = request["kernels"] == "reference" ? KernelSet::kReference : KernelSet::kCpu;
+  for (int i = 0; i < kSlotCount; ++i) json[slot_name(static_cast<Slot>(i))] = set_name(kernels.of(static_cast<Slot>(i)));
+  return json;
+}
+
+std::optional<std::string> wrong_kernels(const AppliedExpectation& expected, const Json& applied) {
+  for (const auto& [slot, set] : expected.kernels.items()) {
+    const Json ran = applied.contains("kernels") && applied["kernels"].is_object() ? applied["kernels"].value(slot, Json()) : Json();
+    if (ran != set) return fmt::format("slot {}: expected {}, ran {}", slot, set.dump(), ran.dump());
+  }
+  return std::nullopt;
+}
+
+// Every adapted block must have gone backward through its linears at least once a step.
+std::optional<std::string> skipped_layer(const AppliedExpectation& expected, const Json& applied, std::int64_t steps) {
+  const Json layers = applied.value("layers", Json());
+  if (!layers.is_array() || static_cast<std::int64_t>(layers.size()) < expected.model_layers)
+    return "it reports calls of fewer blocks than the model has";
+  for (std::int64_t layer = expected.model_layers - expected.adapted_layers; layer < expected.model_layers; ++layer) {
+    const Json& calls = layers[static_cast<std::size_t>(layer)];
+    const Json linear = calls.is_object() ? calls.value("lora_linear", Json()) : Json();
+    const bool counted = linear.is_array() && linear.size() == 2 && linear[1].is_number_integer();
+    const std::int64_t backward = counted ? linear[1].get<std::int64_t>() : 0;
+    if (backward < std::max<std::int64_t>(1, steps))
+      return fmt::format("block {} ran {} backward calls of lora_linear in {} steps", layer, backward, steps);
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+Result<AppliedExpectation> expectation_of(FileSystem& files, const Arm& arm, const Json& request) {
+  AppliedExpectation expected;
+  if (request.contains("engine")) expected.engine = request["engine"].get<std::string>();
+  expected.quantized = arm.requires_quantized_layers;
+  if (expected.engine == "fused") expected.kernels = TRY(expected_kernels(files, request));
+  const Json config = TRY(read_json_object(files, fs::path(request["model"].get<std::string>()) / "config.json"));
+  expected.model_layers = std::max<std::int64_t>(0, whole(config, "num_hidden_layers"));
+  constexpr std::int64_t kDefaultLayers = 16;  // mlx-lm's
+  const std::int64_t asked = request.contains("num_layers") ? whole(request, "num_layers") : kDefaultLayers;
+  expected.adapted_layers = asked <= 0 ? expected.model_layers : std::min(asked, expected.model_layers);
+  return expected;
+}
+
+std::optional<std::string> missing_proof(const AppliedExpectation& expected, const Json& run, ArmRole role) {
+  const char* other = role == ArmRole::kCandidate ? "candidate_not_applied" : "baseline_not_plain";
+  const Json applied = run.value("applied", Json());
+  if (!applied.is_object()) return "no_applied_record: run.json has no record of what was executed";
+  if (const Json engine = applied.value("engine", Json()); engine != expected.engine) {
+    return fmt::format("{}: expected engine {}, ran {}", other, expected.engine, engine.dump());
+  }
+  if (const auto wrong = wrong_kernels(expected, applied)) return fmt::format("{}: {}", other, *wrong);
+  if (expected.model_layers > 0) {
+    const std::int64_t adapted = whole(applied, "adapted_layers");
+    if (adapted != expected.adapted_layers)
+      return fmt::format("layers_skipped: expected {} adapted blocks, got {}", expected.adapted_layers, adapted);
+    if (const auto skipped = skipped_layer(expected, applied, whole(run, "steps"))) return "layers_skipped: " + *skipped;
+  }
+  if (expected.quantized && whole(applied, "quantized_linears") <= 0) return "no_quantized_layers: none of the adapted linears is quantized";
+  if (whole(applied, "updates") <= 0) return "no_updates: the optimizer never ran";
+  return std::nullopt;
+}
+
+}  // namespace evolora

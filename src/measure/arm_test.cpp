@@ -1,0 +1,151 @@
+// Words and files to arms; reading external output; what an applied record must show.
+#include "measure/arm.h"
+
+#include <gtest/gtest.h>
+
+#include "base/test_folder.h"
+#include "measure/applied_proof.h"
+#include "measure/trial_runner.h"
+
+namespace evolora {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Result<Arm> arm_of(const std::vector<std::string>& words) { return parse_arm(real_file_system(), words, "/usr/bin/evolora", "--candidate"); }
+
+std::string error_of(const std::vector<std::string>& words) {
+  const auto arm = arm_of(words);
+  return arm.ok() ? "" : arm.error().message;
+}
+
+TEST(Arm, WordsSetKeys) {
+  const auto arm =
+      arm_of({"kernels=reference", "learning_rate=2e-5", "--batch-size=2", "program=/tmp/other", "name=mine", "requires=quantized_layers"});
+  ASSERT_TRUE(arm.ok()) << arm.error().message;
+  EXPECT_EQ(arm->settings, Json::parse(R"({"kernels":"reference","learning_rate":2e-5,"batch_size":2})"));
+  EXPECT_EQ(arm->program, "/tmp/other");
+  EXPECT_EQ(arm->name, "mine");
+  EXPECT_TRUE(arm->requires_quantized_layers);
+}
+
+TEST(Arm, ShortFormsAndTheEngine) {
+  EXPECT_EQ(arm_of({"reference"})->settings, Json::parse(R"({"kernels":"reference"})"));
+  EXPECT_EQ(arm_of({"mlx"})->settings, Json::parse(R"({"engine":"mlx"})"));
+  EXPECT_EQ(arm_of({"engine=fused"})->settings, Json::object());
+  EXPECT_EQ(arm_of({"lora"})->settings, Json::parse(R"({"fine_tune_type":"lora"})"));
+}
+
+TEST(Arm, MistakesAreNamed) {
+  EXPECT_NE(error_of({"kernel=cpu"}).find("unknown key 'kernel'; did you mean 'kernels'"), std::string::npos) << error_of({"kernel=cpu"});
+  EXPECT_NE(error_of({"batch_size=two"}).find("whole number"), std::string::npos);
+  EXPECT_NE(error_of({"faster"}).find("got 'faster'"), std::string::npos);
+  EXPECT_NE(error_of({"requires=magic"}).find("quantized_layers"), std::string::npos);
+}
+
+TEST(Arm, FilesAreRecipesOrArms) {
+  TestFolder folder;
+  write_test_file(folder / "recipe.json", R"({"threads": 1})");
+  write_test_file(folder / "arm.json", R"({"name": "a", "train": {"threads": 1}})");
+  write_test_file(folder / "external.json", R"({"name": "b", "command": ["run", "--seed", "{seed}", "{model}"], "read": {"train_loss": "/loss"}})");
+  write_test_file(folder / "wrong.json", R"({"command": ["x"], "reads": {}})");
+  EXPECT_EQ(arm_of({(folder / "recipe.json").string()})->settings["recipe"], (folder / "recipe.json").string());
+  const auto arm = arm_of({(folder / "arm.json").string()});
+  EXPECT_EQ(arm->program, "/usr/bin/evolora");
+  EXPECT_EQ(arm->settings["threads"], 1);
+  const auto external = arm_of({(folder / "external.json").string()});
+  ASSERT_TRUE(external.ok()) << external.error().message;
+  const auto words = expand_command(*external, {{"seed", 7}, {"model", "m"}});
+  EXPECT_EQ(*words, (std::vector<std::string>{"run", "--seed", "7", "m"}));
+  EXPECT_FALSE(expand_command(*external, {{"seed", 7}}).ok());
+  EXPECT_NE(error_of({(folder / "wrong.json").string()}).find("did you mean 'read'"), std::string::npos);
+  for (const Arm& one : {*arm, *external}) {
+    const auto again = arm_from_json(arm_to_json(one), "x");
+    ASSERT_TRUE(again.ok());
+    EXPECT_EQ(arm_to_json(*again), arm_to_json(one));
+  }
+}
+
+TEST(Arm, RequestsAreCheckedWithTheArmsName) {
+  const Json common = {{"model", "m"}, {"data", "d"}, {"epochs", 1.0}};
+  const auto request = request_of_arm(*arm_of({"iters=5"}), common);
+  ASSERT_TRUE(request.ok()) << request.error().message;
+  EXPECT_FALSE(request->contains("epochs"));
+  Arm wrong = *arm_of({});
+  wrong.name = "wrong";
+  wrong.settings["batch_sise"] = 1;
+  const auto refused = request_of_arm(wrong, common);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.error().message.find("arm 'wrong'"), std::string::npos) << refused.error().message;
+}
+
+TEST(OutputReader, FindsFiguresInJsonAndText) {
+  const auto reader = OutputReader::from_json(
+      Json::parse(R"x({"train_loss": {"regex": "Train loss ([0-9.]+)"}, "tokens": {"regex": "Tokens ([0-9,]+)"}, "val_loss": "/eval/loss"})x"), "x");
+  ASSERT_TRUE(reader.ok()) << reader.error().message;
+  const auto found =
+      reader->read("Iter 1: Train loss 2.5, Tokens 1,024\n{\"eval\": {\"loss\": 3}}\n{broken\nnoise\rIter 2: Train loss 2.25, Tokens 2,048");
+  EXPECT_EQ(found.at("train_loss"), (std::vector<double>{2.5, 2.25}));
+  EXPECT_EQ(found.at("tokens"), (std::vector<double>{1024, 2048}));
+  EXPECT_EQ(found.at("val_loss"), (std::vector<double>{3}));
+  EXPECT_TRUE(reader->read(std::string(1 << 20, 'T')).empty());
+}
+
+TEST(OutputReader, DeclarationsAreChecked) {
+  for (const char* wrong :
+       {R"({"loss": "/a"})", R"({"train_loss": "a"})", R"x({"train_loss": {"regex": "("}})x", R"({"train_loss": {"regex": "no group"}})", R"([1])"}) {
+    EXPECT_FALSE(OutputReader::from_json(Json::parse(wrong), "x").ok()) << wrong;
+  }
+}
+
+// ---- applied proof
+
+Json good_run() {
+  return Json::parse(
+      R"({"steps": 10, "applied": {"engine": "fused", "kernels": {"rope": "cpu"}, "adapted_layers": 2, "model_layers": 3, "quantized_linears": 14,
+    "updates": 10, "layers": [{"lora_linear": [40, 0]}, {"lora_linear": [40, 40]}, {"lora_linear": [40, 40]}]}})");
+}
+AppliedExpectation good_expectation() { return {.kernels = Json{{"rope", "cpu"}}, .model_layers = 3, .adapted_layers = 2, .quantized = true}; }
+
+std::string proof_of(const Json& run, ArmRole role = ArmRole::kCandidate) { return missing_proof(good_expectation(), run, role).value_or(""); }
+
+TEST(AppliedProof, AGoodRecordIsProof) { EXPECT_EQ(proof_of(good_run()), ""); }
+
+TEST(AppliedProof, WhatIsMissingIsNamed) {
+  Json run = good_run();
+  run["applied"]["kernels"]["rope"] = "reference";
+  EXPECT_EQ(proof_of(run).rfind("candidate_not_applied: slot rope", 0), 0U) << proof_of(run);
+  EXPECT_EQ(proof_of(run, ArmRole::kBaseline).rfind("baseline_not_plain", 0), 0U);
+  run = good_run();
+  run["applied"]["engine"] = "mlx";
+  EXPECT_EQ(proof_of(run).rfind("candidate_not_applied: expected engine fused", 0), 0U);
+  run = good_run();
+  run["applied"]["quantized_linears"] = 0;
+  EXPECT_EQ(proof_of(run).rfind("no_quantized_layers", 0), 0U);
+  run = good_run();
+  run["applied"]["adapted_layers"] = 1;
+  EXPECT_EQ(proof_of(run).rfind("layers_skipped", 0), 0U);
+  run = good_run();
+  run["applied"]["layers"][2]["lora_linear"][1] = 9;
+  EXPECT_EQ(proof_of(run), "layers_skipped: block 2 ran 9 backward calls of lora_linear in 10 steps");
+  run = good_run();
+  run["applied"]["updates"] = 0;
+  EXPECT_EQ(proof_of(run).rfind("no_updates", 0), 0U);
+  run.erase("applied");
+  EXPECT_EQ(proof_of(run).rfind("no_applied_record", 0), 0U);
+}
+
+TEST(Contradiction, TheChildsClockAndMemoryAreChecked) {
+  const Json run = {{"wall_seconds", 9.8}, {"training_seconds", 8}, {"peak_rss_bytes", 500e6}};
+  EXPECT_FALSE(contradiction(run, 10, 505e6).has_value());
+  EXPECT_EQ(contradiction(run, 9, 505e6)->rfind("clock_disagrees", 0), 0U);
+  EXPECT_EQ(contradiction(run, 15, 505e6)->rfind("clock_disagrees", 0), 0U);
+  EXPECT_EQ(contradiction(run, 10, 600e6)->rfind("memory_disagrees", 0), 0U);
+  Json boasting = run;
+  boasting["training_seconds"] = 11;
+  EXPECT_EQ(contradiction(boasting, 10, 505e6)->rfind("clock_disagrees", 0), 0U);
+  EXPECT_TRUE(contradiction(Json::object(), 10, 505e6).has_value());
+}
+
+}  // namespace
+}  // namespace evolora
