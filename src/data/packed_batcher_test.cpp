@@ -50,7 +50,7 @@ std::vector<std::vector<std::int64_t>> members_of(const std::vector<Batch>& batc
 
 TEST(PackedBatcher, EverySampleOnceAnEpochAndNoBatchOverItsRows) {
   const std::vector<std::int64_t> lengths = like_gsm8k(500, 1);
-  for (const std::int64_t batch_size : {1, 3}) {
+  for (const std::int64_t batch_size : {1, 3, 4, 7}) {  // not all of them divide the number of rows
     constexpr std::int64_t kRow = 1024;
     PackedBatcher batcher(samples_of(lengths), batch_size, kRow, 7);
     for (int epoch = 0; epoch < 3; ++epoch) {

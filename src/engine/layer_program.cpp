@@ -91,9 +91,12 @@ bool LayerProgram::any_adapter(std::int64_t layer, std::initializer_list<Project
 ResidualStream LayerProgram::embed() {
   const BufferId h = builder_.floats("h", rows() * spec().hidden_size);
   builder_.call(Slot::kEmbedding, Pass::kForward, -1, {h}, 0,
-                [table = inputs_.weights.embedding(), kernel = inputs_.kernels.embedding_forward, h](const RunContext& run, KernelContext& context) {
+                [table = inputs_.weights.embedding(), release = inputs_.recipe.release_weights, kernel = inputs_.kernels.embedding_forward, h](
+                    const RunContext& run, KernelContext& context) {
                   kernel({.tokens = run.bindings().batch->tokens.data(), .n = run.bindings().batch->token_count(), .table = table, .out = run.f32(h)},
                          context);
+                  // A row is a few hundred bytes, but the system maps 64 KB around each.
+                  if (release) release_weight(table);
                 });
   return {.base = h};
 }

@@ -107,8 +107,11 @@ std::vector<Recipe> candidates(const ModelWeights& weights, const AdapterSet& ad
 
 std::size_t resident_weight_bytes(const ModelWeights& weights, const Recipe& recipe) {
   if (!recipe.release_weights) return weights.stored_bytes();
-  // The head stays for all chunks of a batch; of a block, one group of linears.
-  return std::min(weights.stored_bytes(), stored_bytes_of(weights.head()) + 2 * weights.largest_linear_bytes());
+  // The head stays for all chunks of a batch; of a block, one group of linears. A page fault maps the 64 KB around it, so every linear's use brings
+  // back ends of neighbours that were released already: half a window each on average.
+  constexpr std::size_t kHalfWindowBytes = 32 << 10;
+  const std::size_t ends = static_cast<std::size_t>(weights.spec().num_layers * kProjectionCount) * kHalfWindowBytes;
+  return std::min(weights.stored_bytes(), std::max(stored_bytes_of(weights.head()), 2 * weights.largest_linear_bytes()) + ends);
 }
 
 double predicted_run_seconds(const ModelWeights& weights, const AdapterSet& adapters, const Recipe& recipe, const RunShape& run, double peak_flops) {
