@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/threads.h"
+#include "kernels/arithmetic.h"
 
 namespace evolora {
 
@@ -12,8 +13,9 @@ namespace evolora {
 // and are the same for every run with the same thread count. Arrays are row-major fp32, 64-byte aligned unless a contract says otherwise.
 struct KernelContext {
   Threads& threads;
-  std::byte* workspace = nullptr;   // 64-byte aligned, contents undefined before and after a call
-  std::size_t workspace_bytes = 0;  // at least what the kernel's *_workspace_bytes said for these shapes
+  std::byte* workspace = nullptr;        // 64-byte aligned, contents undefined before and after a call
+  std::size_t workspace_bytes = 0;       // at least what the kernel's *_workspace_bytes said for these shapes
+  AppliedArithmetic* applied = nullptr;  // counts products with base weights; null: nobody asks
 };
 
 // Bytes rounded up to whole cache lines.

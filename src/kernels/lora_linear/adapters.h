@@ -52,10 +52,12 @@ void for_each_rank(std::span<const AdapterSlot> slots, std::int64_t begin, std::
 class Scratch {
  public:
   explicit Scratch(std::byte* base) : base_(base) {}
-  float* floats(std::int64_t count) {
+  float* floats(std::int64_t count) { return take<float>(count); }
+  template <typename T>
+  T* take(std::int64_t count) {
     std::byte* at = here();
-    bytes_ += align_up(static_cast<std::size_t>(count) * sizeof(float));
-    return reinterpret_cast<float*>(at);
+    bytes_ += align_up(static_cast<std::size_t>(count) * sizeof(T));
+    return reinterpret_cast<T*>(at);
   }
   std::byte* here() const { return base_ == nullptr ? nullptr : base_ + bytes_; }
   std::size_t bytes() const { return bytes_; }

@@ -2,11 +2,16 @@
 // optional LoRA:
 //   y = x W^T + bias + scale * (drop(x) A) B        x (N, K), W (O, K), A (K, r), B (r, O)
 // Base weights are decoded block by block into the workspace, never as a whole. All sums in fp32.
+// `arithmetic` is that of the products with base weights, x W^T and dy W; a weight it is not made for (arithmetic_for) is computed in fp32.
+// Adapter terms, bias, da and db are fp32 always. The rounding (kernels/arithmetic.h) is part of the contract: implementations differ by the order of
+// fp32 sums only. bf16 rounds the weight as decoded to fp32; numbers below 2^-126 may count as zero. int8 multiplies the exact weights scale * q +
+// bias with the quantized x; a group whose max|x| is below 2^-100 counts as zeros; Inf or NaN in a group gives Inf or NaN in the row.
 #pragma once
 
 #include <cstdint>
 #include <span>
 
+#include "kernels/arithmetic.h"
 #include "kernels/context.h"
 #include "model/weight_view.h"
 
@@ -34,6 +39,7 @@ struct LoraLinearForward {
   const float* x;  // (N, K)
   std::int64_t n;
   std::span<const LoraProjection> projections;
+  Arithmetic arithmetic = Arithmetic::kFp32;
 };
 
 // dx (N, K) = sum over projections of dy W + drop'(scale * (dy B^T) A^T); overwritten. dx null: not needed (nothing below learns), skip its work.
@@ -43,6 +49,7 @@ struct LoraLinearBackward {
   std::int64_t n;
   std::span<const LoraProjection> projections;
   float* dx;
+  Arithmetic arithmetic = Arithmetic::kFp32;  // fp32 or bf16
 };
 
 namespace reference {

@@ -1,6 +1,6 @@
 // lora_linear on the CPU as two rounds of products (gemm.h). Forward: x A of all adapters, then every y with its LoRA term on the hot tile of the
-// base product. Backward: dy B^T of all adapters, then dx, dA and dB together. Few rows (decoding token by token) go by dot products with the stored
-// weight (few_rows.h).
+// base product. In int8 x is quantized once, for all of them. Backward: dy B^T of all adapters, then dx, dA and dB together. Few rows (decoding token
+// by token) go by dot products with the stored weight (few_rows.h).
 #include <algorithm>
 
 #include "base/check.h"
@@ -8,6 +8,7 @@
 #include "kernels/lora_linear/contract.h"
 #include "kernels/lora_linear/few_rows.h"
 #include "kernels/lora_linear/gemm.h"
+#include "kernels/lora_linear/int8_rows.h"
 
 namespace evolora::gemm {
 namespace {
@@ -15,8 +16,10 @@ namespace {
 struct Forward {
   explicit Forward(const LoraLinearForward& forward, std::byte* workspace);
   void pack_factors();
+  void quantize_x(Threads& threads) const;
   Product plain_xa();
   Product dropped_xa(const AdapterSlot& slot, std::int64_t index);
+  const Int8Rows* quantized_x(std::int64_t group);
   Product output(const LoraProjection& p);
 
   const LoraLinearForward& args;
@@ -27,6 +30,7 @@ struct Forward {
   float* plain_a;                   // (K, plain_rank) the A of all adapters without dropout side by side; unused if there is only one
   std::vector<float*> dropped_at;   // (r, K) A^T of each adapter with dropout
   std::vector<float*> dropped_xat;  // (r, n)
+  std::vector<Int8Rows> quantized;  // x in int8, once for each group size among the weights
   std::vector<Product> first, second;
 };
 
@@ -38,6 +42,7 @@ Forward::Forward(const LoraLinearForward& forward, std::byte* workspace)
     dropped_at.push_back(scratch.floats(k * slot.projection->rank));
     dropped_xat.push_back(scratch.floats(args.n * slot.projection->rank));
   }
+  quantized.reserve(args.projections.size());
   if (!layout.plain.empty()) first.push_back(plain_xa());
   for (std::size_t i = 0; i < layout.dropped.size(); ++i) first.push_back(dropped_xa(layout.dropped[i], static_cast<std::int64_t>(i)));
   for (const LoraProjection& p : args.projections) second.push_back(output(p));
@@ -95,9 +100,28 @@ Product Forward::dropped_xa(const AdapterSlot& slot, std::int64_t index) {
   return product;
 }
 
+const Int8Rows* Forward::quantized_x(std::int64_t group) {
+  for (const Int8Rows& rows : quantized) {
+    if (rows.group == group) return &rows;
+  }
+  Int8Rows rows{.rows = args.n, .depth = k, .group = group};
+  rows.data = scratch.take<std::int8_t>(args.n * k);
+  rows.scales = scratch.floats(args.n * rows.groups());
+  rows.sums = scratch.floats(args.n * rows.groups());
+  quantized.push_back(rows);  // never moves: as many are reserved as there are projections
+  return &quantized.back();
+}
+
+void Forward::quantize_x(Threads& threads) const {
+  for (const Int8Rows& rows : quantized) quantize_rows(args.x, rows, threads);
+}
+
 Product Forward::output(const LoraProjection& p) {
-  Product product{.rows = args.n, .cols = p.weight.out, .bias = p.bias, .c = p.y, .ldc = p.weight.out};
-  product.terms.push_back({args.x, k, k, {.weight = p.weight}});
+  const Arithmetic arithmetic = arithmetic_for(p.weight, args.arithmetic);
+  Product product{.rows = args.n, .cols = p.weight.out, .arithmetic = arithmetic, .bias = p.bias, .c = p.y, .ldc = p.weight.out};
+  Term base{args.x, k, k, {.weight = p.weight}};
+  if (arithmetic == Arithmetic::kInt8) base.quantized = quantized_x(p.weight.group_size);
+  (arithmetic == Arithmetic::kFp32 ? product.terms : product.low_terms).push_back(base);
   for (const auto* slots : {&layout.plain, &layout.dropped}) {
     for (const AdapterSlot& slot : *slots) {
       if (slot.projection != &p) continue;
@@ -161,9 +185,10 @@ Product Backward::dxa(const AdapterSlot& slot) {
 }
 
 Product Backward::dx() {
-  Product product{.rows = args.n, .cols = k, .c = args.dx, .ldc = k};
+  Product product{.rows = args.n, .cols = k, .arithmetic = args.arithmetic, .c = args.dx, .ldc = k};
   for (const LoraProjection& p : args.projections) {
-    product.terms.push_back({p.dy, p.weight.out, p.weight.out, {.weight = p.weight, .columns_are_rows = false}});
+    (args.arithmetic == Arithmetic::kFp32 ? product.terms : product.low_terms)
+        .push_back({p.dy, p.weight.out, p.weight.out, {.weight = p.weight, .columns_are_rows = false}});
   }
   for (const AdapterSlot& slot : layout.plain) {
     const LoraProjection& p = *slot.projection;
@@ -221,14 +246,29 @@ void check_group(std::span<const LoraProjection> projections) {
 }  // namespace evolora::gemm
 
 namespace evolora::cpu {
+namespace {
+
+void count_forward(const LoraLinearForward& args, const KernelContext& context) {
+  if (context.applied == nullptr) return;
+  for (const LoraProjection& p : args.projections) context.applied->add_forward(arithmetic_for(p.weight, args.arithmetic));
+}
+
+void count_backward(const LoraLinearBackward& args, const KernelContext& context) {
+  if (context.applied == nullptr || args.dx == nullptr) return;
+  for (std::size_t i = 0; i < args.projections.size(); ++i) context.applied->add_backward(args.arithmetic);
+}
+
+}  // namespace
 
 void lora_linear_forward(const LoraLinearForward& args, KernelContext& context) {
   gemm::check_group(args.projections);
   if (args.n == 0) return;
   CHECK(context.workspace_bytes >= lora_linear_forward_workspace_bytes(args, context.threads.count()));
-  if (args.n <= gemm::kFewRows) return gemm::few_rows_forward(args, context);
+  count_forward(args, context);
+  if (args.arithmetic == Arithmetic::kFp32 && args.n <= gemm::kFewRows) return gemm::few_rows_forward(args, context);
   gemm::Forward pass(args, context.workspace);
   pass.pack_factors();
+  pass.quantize_x(context.threads);
   gemm::run_products(pass.first, context.threads, pass.scratch.here());
   gemm::run_products(pass.second, context.threads, pass.scratch.here());
 }
@@ -236,6 +276,7 @@ void lora_linear_forward(const LoraLinearForward& args, KernelContext& context) 
 std::size_t lora_linear_forward_workspace_bytes(const LoraLinearForward& args, int threads) {
   gemm::check_group(args.projections);
   if (args.n == 0) return 0;
+  if (args.arithmetic != Arithmetic::kFp32) return gemm::pass_bytes(gemm::Forward(args, nullptr), threads);
   LoraLinearForward few = args;
   few.n = std::min(args.n, gemm::kFewRows);
   const std::size_t few_bytes = gemm::few_rows_forward_workspace_bytes(few);
@@ -246,6 +287,8 @@ void lora_linear_backward(const LoraLinearBackward& args, KernelContext& context
   gemm::check_group(args.projections);
   if (args.n == 0) return;
   CHECK(context.workspace_bytes >= lora_linear_backward_workspace_bytes(args, context.threads.count()));
+  CHECK(args.arithmetic != Arithmetic::kInt8);
+  count_backward(args, context);
   const gemm::Backward pass(args, context.workspace);
   gemm::run_products(pass.first, context.threads, pass.scratch.here());
   gemm::run_products(pass.second, context.threads, pass.scratch.here());

@@ -84,8 +84,8 @@ void run_block(const Product& product, const Block& block, float* panel) {
   static constexpr float kZeros[kMaxVectors * kLanes] = {};
   const std::int64_t rows = block.row1 - block.row0;
   const std::int64_t groups = (rows + kRowsTogether - 1) / kRowsTogether;
-  bool first = !product.accumulate;
-  for (const DepthBlock& depth : split_depth(product)) {
+  bool first = !product.accumulate && product.low_terms.empty();
+  for (const DepthBlock& depth : split_depth(product.terms)) {
     const std::vector<Strip> strips = decode_strips(product, block, depth, panel);
     std::vector<Rows> segments;
     for (const Segment& s : depth) {

@@ -14,6 +14,8 @@
 
 namespace evolora::gemm {
 
+struct Int8Rows;  // int8_rows.h
+
 // The right-hand factor (depth, columns) of a term, read from a stored matrix.
 // columns_are_rows: column c of the panel is row c of the matrix (y = x W^T); otherwise row k of the panel is row k of the matrix (dx = dy W).
 // dropout > 0 (dense fp32 only): element i of the matrix is dropped unless dropout_keeps(dropout_key, i, dropout), and scaled by 1 / (1 - dropout).
@@ -33,6 +35,7 @@ struct Term {
   std::int64_t lda = 0;
   std::int64_t depth = 0;
   PanelSource source;
+  const Int8Rows* quantized = nullptr;  // a once more, for a low-precision term in int8
 };
 
 // A rectangle of one product's result, computed by one worker.
@@ -49,6 +52,9 @@ struct Product {
   std::int64_t rows = 0;
   std::int64_t cols = 0;
   std::vector<Term> terms = {};
+  // Computed before the terms, in `arithmetic` (low_precision.h); without dropout. Empty: everything is fp32.
+  std::vector<Term> low_terms = {};
+  Arithmetic arithmetic = Arithmetic::kFp32;
   bool accumulate = false;
   const float* bias = nullptr;
   float* c = nullptr;
@@ -65,7 +71,7 @@ struct Segment {
 // The segments whose panels are decoded together; c is updated once per depth block. It depends on the terms only, so sums have the same order
 // whatever the threads, the machine's cache or the blocks.
 using DepthBlock = std::vector<Segment>;
-std::vector<DepthBlock> split_depth(const Product& product);
+std::vector<DepthBlock> split_depth(std::span<const Term> terms);
 
 // Cuts the products into blocks for threads workers so that all finish at about the same time. lanes: floats per vector.
 std::vector<Block> plan_products(std::span<const Product> products, std::int64_t lanes, int threads);
@@ -78,7 +84,7 @@ std::size_t products_workspace_bytes(std::span<const Product> products, int thre
 
 // Floats per vector of the instruction set in use.
 std::int64_t vector_lanes();
-// One block of a product; panel has panel_bytes.
+// The fp32 terms of one block of a product, added to its low-precision terms if there are any; panel has panel_bytes.
 void run_block(const Product& product, const Block& block, float* panel);
 // out[row][c] += mask(sum over j of a[row][j] b[c][j]) for the block, mask by element row * columns + c: the LoRA part of dx under dropout.
 // a (rows, rank) with leading dimension lda, b (columns, rank). panel: rank * (block columns rounded up to lanes) floats.

@@ -15,6 +15,7 @@
 #include "kernels/lora_linear/fma_peak.h"
 #include "kernels/lora_linear/linear.h"
 #include "kernels/lora_linear/lora_linear_problem.h"
+#include "kernels/lora_linear/low_precision.h"
 
 namespace evolora {
 namespace {
@@ -142,6 +143,48 @@ void backward(benchmark::State& state, const Group& group, std::int64_t rows, st
           });
 }
 
+// Low precision and fp32 in turn on the same problem; %fp32_peak above 100 is what the shorter factors give.
+void lowered(benchmark::State& state, const Group& group, std::int64_t rows, const WeightKind& kind, Arithmetic arithmetic, bool back, int threads) {
+  const Problem problem(shape_of(group, rows, 8, kind));
+  Outputs outputs(problem);
+  for (auto& p : outputs.projections) p.xa = random_buffer(p.xa.size(), 9);
+  const std::vector<LoraProjection> bound = outputs.bind(problem);
+  const auto forward_args = [&](Arithmetic a) { return LoraLinearForward{problem.x.data(), rows, bound, a}; };
+  const auto backward_args = [&](Arithmetic a) { return LoraLinearBackward{problem.x.data(), rows, bound, outputs.dx.data(), a}; };
+  std::size_t bytes = 0;
+  for (const Arithmetic a : {arithmetic, Arithmetic::kFp32}) {
+    bytes = std::max(bytes, back ? cpu::lora_linear_backward_workspace_bytes(backward_args(a), threads)
+                                 : cpu::lora_linear_forward_workspace_bytes(forward_args(a), threads));
+  }
+  TestContext context(threads, bytes);
+  const auto run = [&](Arithmetic a) {
+    if (back) {
+      cpu::lora_linear_backward(backward_args(a), context.get());
+    } else {
+      cpu::lora_linear_forward(forward_args(a), context.get());
+    }
+  };
+  std::vector<double> times, ratios, shares;
+  double best = 1e9, best_fp32 = 1e9;  // processor time: other work on the machine only ever adds
+  run(arithmetic);
+  run(Arithmetic::kFp32);
+  for (auto _ : state) {
+    const Time time = time_of([&] { run(arithmetic); });
+    const Time fp32 = time_of([&] { run(Arithmetic::kFp32); });
+    state.SetIterationTime(time.wall);
+    times.push_back(time.wall);
+    ratios.push_back(fp32.wall / time.wall);
+    best = std::min(best, time.cpu);
+    best_fp32 = std::min(best_fp32, fp32.cpu);
+    shares.push_back(2 * multiplications(problem.shape) / time.cpu * threads * 1e-9 / measure_fma_peak(threads, 3).gflops_per_cpu);
+  }
+  state.SetLabel(arithmetic_instructions(arithmetic));
+  state.counters["GOP/s"] = 2 * multiplications(problem.shape) / median(times) * 1e-9;
+  state.counters["%fp32_peak_cpu"] = 100 * median(shares);
+  state.counters["vs_fp32"] = median(ratios);
+  state.counters["vs_fp32_best_cpu"] = best_fp32 / best;
+}
+
 void head(benchmark::State& state, std::int64_t vocabulary, std::int64_t width, std::int64_t rows, const WeightKind& kind, bool back, int threads) {
   const StoredWeight weight(kind, vocabulary, width, 1);
   const Buffer x = random_buffer(count_of(rows, width), 2);
@@ -188,6 +231,14 @@ int register_all() {
       const std::string name = std::string(group.name) + "/M" + std::to_string(rows);
       add("forward/" + name, 0.1, [=](benchmark::State& s) { forward(s, group, rows, 8, q4, threads); });
       add("backward/" + name, 0.1, [=](benchmark::State& s) { backward(s, group, rows, 8, q4, threads); });
+    }
+  }
+  for (const std::int64_t rows : {256, 1024}) {
+    for (const Group& group : kGroups) {
+      const std::string name = std::string(group.name) + "/M" + std::to_string(rows);
+      add("int8/forward/" + name, 0.2, [=](benchmark::State& s) { lowered(s, group, rows, q4, Arithmetic::kInt8, false, threads); });
+      add("bf16/forward/" + name, 0.2, [=](benchmark::State& s) { lowered(s, group, rows, q4, Arithmetic::kBf16, false, threads); });
+      add("bf16/backward/" + name, 0.2, [=](benchmark::State& s) { lowered(s, group, rows, q4, Arithmetic::kBf16, true, threads); });
     }
   }
   for (const Group& group : kGroups) {

@@ -411,7 +411,7 @@ TEST(Plan, BlocksCoverEveryProductOnceAndFitTheirPanel) {
         ASSERT_TRUE(0 <= block.col0 && block.col0 < block.col1 && block.col1 <= p.cols);
         ASSERT_EQ(block.col0 % lanes, 0);
         covered[block.product] += (block.row1 - block.row0) * (block.col1 - block.col0);
-        for (const gemm::DepthBlock& depth : gemm::split_depth(p)) {
+        for (const gemm::DepthBlock& depth : gemm::split_depth(p.terms)) {
           std::int64_t steps = 0;
           for (const gemm::Segment& s : depth) steps += s.k1 - s.k0;
           const std::int64_t width = (block.col1 - block.col0 + lanes - 1) / lanes * lanes;
@@ -427,7 +427,7 @@ TEST(Plan, DepthIsCutAtWholeGroups) {
   gemm::Product p{.rows = 1, .cols = 1};
   for (const std::int64_t depth : {896, 128, 128, 8, 8, 8, 4864, 16}) p.terms.push_back({nullptr, 0, depth, {}});
   std::vector<std::int64_t> seen(p.terms.size(), 0);
-  for (const gemm::DepthBlock& block : gemm::split_depth(p)) {
+  for (const gemm::DepthBlock& block : gemm::split_depth(p.terms)) {
     for (const gemm::Segment& s : block) {
       EXPECT_EQ(s.k0, seen[s.term]);
       EXPECT_TRUE(s.k1 % 128 == 0 || s.k1 == p.terms[s.term].depth);

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "kernels/lora_linear/gemm.h"
+#include "kernels/lora_linear/low_precision.h"
 
 namespace evolora::gemm {
 namespace {
@@ -32,18 +33,33 @@ std::int64_t panel_limit_bytes() {
 // Floats per column that a block needs at most.
 std::int64_t deepest(const Product& product) {
   std::int64_t result = std::max<std::int64_t>(1, product.finish_depth);
-  for (const DepthBlock& block : split_depth(product)) {
-    std::int64_t depth = 0;
-    for (const Segment& segment : block) depth += segment.k1 - segment.k0;
-    result = std::max(result, depth);
+  for (const std::vector<Term>* terms : {&product.terms, &product.low_terms}) {
+    for (const DepthBlock& block : split_depth(*terms)) {
+      std::int64_t depth = 0;
+      for (const Segment& segment : block) depth += segment.k1 - segment.k0;
+      result = std::max(result, depth);
+    }
   }
   return result;
 }
 
-std::int64_t total_depth(const Product& product) {
+std::int64_t total_depth(std::span<const Term> terms) {
   std::int64_t depth = 0;
-  for (const Term& term : product.terms) depth += term.depth;
+  for (const Term& term : terms) depth += term.depth;
   return depth;
+}
+
+// Depth of fp32 arithmetic that takes as long. Two bf16 or four int8 multiply-adds take the time of one; int8 loses a third of that to its scales.
+std::int64_t effective_depth(const Product& product) {
+  const std::int64_t speed = product.arithmetic == Arithmetic::kInt8 ? 3 : 2;
+  return total_depth(product.terms) + divide_up(total_depth(product.low_terms), speed);
+}
+
+// How many columns fit the limit for one of fp32. bf16: 2 bytes a value, and a quarter of the limit for rows. int8: 1 byte and up to 8 in 32 for
+// scales and biases, a fifth left over.
+double narrower_panel(const Product& product) {
+  if (product.low_terms.empty()) return 1;
+  return product.arithmetic == Arithmetic::kInt8 ? 2.5 : 1.5;
 }
 
 // What the cuts of one product depend on.
@@ -120,16 +136,16 @@ std::vector<Cut> best_cuts(std::span<const Shape> shapes, int threads) {
 
 }  // namespace
 
-std::vector<DepthBlock> split_depth(const Product& product) {
-  const std::int64_t total = total_depth(product);
+std::vector<DepthBlock> split_depth(std::span<const Term> terms) {
+  const std::int64_t total = total_depth(terms);
   const std::int64_t parts = std::max<std::int64_t>(1, divide_up(total, kDepth));
   const std::int64_t capacity = round_up(divide_up(total, parts), kDepthStep);
   std::vector<DepthBlock> blocks(1);
   std::int64_t room = capacity;
-  for (std::size_t t = 0; t < product.terms.size(); ++t) {
-    for (std::int64_t k = 0; k < product.terms[t].depth;) {
-      std::int64_t take = std::min(product.terms[t].depth - k, room);
-      if (k + take < product.terms[t].depth) take = take / kDepthStep * kDepthStep;
+  for (std::size_t t = 0; t < terms.size(); ++t) {
+    for (std::int64_t k = 0; k < terms[t].depth;) {
+      std::int64_t take = std::min(terms[t].depth - k, room);
+      if (k + take < terms[t].depth) take = take / kDepthStep * kDepthStep;
       if (take == 0) {
         CHECK(!blocks.back().empty());
         blocks.emplace_back();
@@ -156,8 +172,8 @@ std::vector<Block> plan_products(std::span<const Product> products, std::int64_t
   std::vector<Shape> shapes;
   for (const Product& product : products) {
     const std::int64_t vector_bytes = deepest(product) * lanes * static_cast<std::int64_t>(sizeof(float));
-    shapes.push_back(
-        {product.rows, divide_up(product.cols, lanes), total_depth(product), std::clamp(panel_limit_bytes() / vector_bytes, kTile, kWidest)});
+    const auto limit = static_cast<std::int64_t>(static_cast<double>(panel_limit_bytes()) * narrower_panel(product));
+    shapes.push_back({product.rows, divide_up(product.cols, lanes), effective_depth(product), std::clamp(limit / vector_bytes, kTile, kWidest)});
   }
   std::vector<Block> blocks;
   if (products.empty()) return blocks;
@@ -186,13 +202,14 @@ void run_products(std::span<const Product> products, Threads& threads, std::byte
     const Block& block = blocks[index];
     const Product& product = products[block.product];
     auto* panel = reinterpret_cast<float*>(workspace + static_cast<std::size_t>(worker) * bytes);
-    run_block(product, block, panel);
+    if (!product.low_terms.empty()) run_low_precision_block(product, block, {reinterpret_cast<std::byte*>(panel), bytes});
+    if (!product.terms.empty() || product.low_terms.empty()) run_block(product, block, panel);
     if (product.finish) product.finish(block, panel);
   };
   // Waking the other threads takes about 10 us, in which one core does this much.
   constexpr std::int64_t kAlone = 200'000;
   std::int64_t multiplications = 0;
-  for (const Product& product : products) multiplications += product.rows * product.cols * total_depth(product);
+  for (const Product& product : products) multiplications += product.rows * product.cols * effective_depth(product);
   if (multiplications <= kAlone) {
     for (std::size_t i = 0; i < blocks.size(); ++i) run(i, 0);
     return;

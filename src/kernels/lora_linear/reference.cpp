@@ -1,6 +1,9 @@
 // lora_linear as its contract reads, with fp64 sums: what every other implementation is judged by.
+#include <algorithm>
+#include <cmath>
 #include <vector>
 
+#include "base/check.h"
 #include "base/philox.h"
 #include "kernels/lora_linear/contract.h"
 #include "kernels/lora_linear/weight_value.h"
@@ -15,9 +18,38 @@ double dropped(const LoraProjection& p, std::int64_t row, std::int64_t k, double
   return kept ? value / (1.0 - static_cast<double>(p.dropout)) : 0.0;
 }
 
-std::vector<double> decode_row(const WeightView& weight, std::int64_t row) {
+double bf16_rounded(float value) { return static_cast<double>(bf16_to_f32(f32_to_bf16(value))); }
+
+std::vector<double> decode_row(const WeightView& weight, std::int64_t row, Arithmetic arithmetic) {
   std::vector<double> values(static_cast<std::size_t>(weight.in));
-  for (std::int64_t k = 0; k < weight.in; ++k) values[static_cast<std::size_t>(k)] = weight_value(weight, row, k);
+  for (std::int64_t k = 0; k < weight.in; ++k) {
+    const double value = weight_value(weight, row, k);
+    values[static_cast<std::size_t>(k)] = arithmetic == Arithmetic::kBf16 ? bf16_rounded(static_cast<float>(value)) : value;
+  }
+  return values;
+}
+
+// A group of a row as scale * whole numbers, the scale and the numbers rounded as fp32 does.
+void quantize_group(const float* x, std::int64_t count, double* out) {
+  float largest = 0;
+  for (std::int64_t k = 0; k < count; ++k) largest = std::isnan(x[k]) ? x[k] : std::max(largest, std::abs(x[k]));
+  for (std::int64_t k = 0; k < count; ++k) {
+    if (largest < 0x1p-100F) {
+      out[k] = 0;
+    } else {
+      out[k] = static_cast<double>(largest / 127.0F) * static_cast<double>(std::nearbyint(x[k] * (127.0F / largest)));
+    }
+  }
+}
+
+// x (n, K) as the product with this weight sees it.
+std::vector<double> rounded_input(const float* x, std::int64_t n, const WeightView& weight, Arithmetic arithmetic) {
+  std::vector<double> values(x, x + n * weight.in);
+  if (arithmetic == Arithmetic::kBf16) {
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = bf16_rounded(x[i]);
+  } else if (arithmetic == Arithmetic::kInt8) {
+    for (std::int64_t i = 0; i < n * weight.in; i += weight.group_size) quantize_group(x + i, weight.group_size, values.data() + i);
+  }
   return values;
 }
 
@@ -49,11 +81,13 @@ void forward_projection(const LoraLinearForward& args, const LoraProjection& p) 
       p.xa[row * p.rank + j] = static_cast<float>(sum);
     }
   }
+  const Arithmetic arithmetic = arithmetic_for(p.weight, args.arithmetic);
+  const std::vector<double> x = rounded_input(args.x, args.n, p.weight, arithmetic);
   for (std::int64_t o = 0; o < p.weight.out; ++o) {
-    const std::vector<double> w = decode_row(p.weight, o);
+    const std::vector<double> w = decode_row(p.weight, o, arithmetic);
     for (std::int64_t row = 0; row < args.n; ++row) {
       double sum = p.bias == nullptr ? 0.0 : static_cast<double>(p.bias[o]);
-      for (std::int64_t k = 0; k < in; ++k) sum += static_cast<double>(args.x[row * in + k]) * w[static_cast<std::size_t>(k)];
+      for (std::int64_t k = 0; k < in; ++k) sum += x[static_cast<std::size_t>(row * in + k)] * w[static_cast<std::size_t>(k)];
       for (std::int64_t j = 0; j < p.rank; ++j) {
         sum += static_cast<double>(p.scale) * xa[static_cast<std::size_t>(row * p.rank + j)] * static_cast<double>(p.b[j * p.weight.out + o]);
       }
@@ -62,12 +96,13 @@ void forward_projection(const LoraLinearForward& args, const LoraProjection& p) 
   }
 }
 
-void add_input_gradient(const LoraProjection& p, const std::vector<double>& dxa, std::int64_t n, std::vector<double>& dx) {
+void add_input_gradient(const LoraProjection& p, const std::vector<double>& dxa, std::int64_t n, Arithmetic arithmetic, std::vector<double>& dx) {
   const std::int64_t in = p.weight.in;
   for (std::int64_t o = 0; o < p.weight.out; ++o) {
-    const std::vector<double> w = decode_row(p.weight, o);
+    const std::vector<double> w = decode_row(p.weight, o, arithmetic);
     for (std::int64_t row = 0; row < n; ++row) {
-      const auto dy = static_cast<double>(p.dy[row * p.weight.out + o]);
+      const float value = p.dy[row * p.weight.out + o];
+      const double dy = arithmetic == Arithmetic::kBf16 ? bf16_rounded(value) : static_cast<double>(value);
       for (std::int64_t k = 0; k < in; ++k) dx[static_cast<std::size_t>(row * in + k)] += dy * w[static_cast<std::size_t>(k)];
     }
   }
@@ -102,17 +137,22 @@ void add_adapter_gradients(const LoraLinearBackward& args, const LoraProjection&
 
 }  // namespace
 
-void lora_linear_forward(const LoraLinearForward& args, KernelContext&) {
-  for (const LoraProjection& p : args.projections) forward_projection(args, p);
+void lora_linear_forward(const LoraLinearForward& args, KernelContext& context) {
+  for (const LoraProjection& p : args.projections) {
+    forward_projection(args, p);
+    if (context.applied != nullptr) context.applied->add_forward(arithmetic_for(p.weight, args.arithmetic));
+  }
 }
 
-void lora_linear_backward(const LoraLinearBackward& args, KernelContext&) {
+void lora_linear_backward(const LoraLinearBackward& args, KernelContext& context) {
   if (args.projections.empty()) return;
+  CHECK(args.arithmetic != Arithmetic::kInt8);
   std::vector<double> dx(static_cast<std::size_t>(args.dx == nullptr ? 0 : args.n * args.projections.front().weight.in));
   for (const LoraProjection& p : args.projections) {
     const std::vector<double> dxa = adapter_output_gradient(p, args.n);
-    if (args.dx != nullptr) add_input_gradient(p, dxa, args.n, dx);
+    if (args.dx != nullptr) add_input_gradient(p, dxa, args.n, args.arithmetic, dx);
     add_adapter_gradients(args, p, dxa);
+    if (context.applied != nullptr && args.dx != nullptr) context.applied->add_backward(args.arithmetic);
   }
   for (std::size_t i = 0; i < dx.size(); ++i) args.dx[i] = static_cast<float>(dx[i]);
 }
