@@ -29,8 +29,24 @@ std::string describe(const Recipe& recipe) {
   text += fmt::format(", {} activations kept", word(recipe.saved_activations));
   if (recipe.prefix_cache != PrefixCache::kOff)
     text += fmt::format(", prefix cache in {}", recipe.prefix_cache == PrefixCache::kFile ? "a file" : "memory");
+  if (recipe.forward_arithmetic != Arithmetic::kFp32) text += fmt::format(", {} forward", arithmetic_name(recipe.forward_arithmetic));
+  if (recipe.backward_arithmetic != Arithmetic::kFp32) text += fmt::format(", {} backward", arithmetic_name(recipe.backward_arithmetic));
   if (recipe.release_weights) text += ", weights released";
   return text;
+}
+
+// "forward int8: 420, fp32: 3 (dense weights)": what ran, where it was not all fp32.
+std::string describe(const AppliedArithmetic& applied) {
+  const auto side = [](const char* name, const std::array<std::uint64_t, kArithmeticCount>& counts) {
+    std::vector<std::string> parts;
+    for (int i = kArithmeticCount - 1; i >= 0; --i) {
+      const std::uint64_t count = counts[static_cast<std::size_t>(i)];
+      if (count > 0) parts.push_back(fmt::format("{} {}", count, arithmetic_name(static_cast<Arithmetic>(i))));
+    }
+    const bool dense = counts[static_cast<std::size_t>(Arithmetic::kInt8)] > 0 && counts[static_cast<std::size_t>(Arithmetic::kFp32)] > 0;
+    return fmt::format("{} {}{}", name, fmt::join(parts, " and "), dense ? " (dense weights)" : "");
+  };
+  return fmt::format("base products {}; {}", side("forward", applied.forward), side("backward", applied.backward));
 }
 
 double percent(std::size_t part, std::size_t whole) { return whole == 0 ? 0.0 : 100.0 * static_cast<double>(part) / static_cast<double>(whole); }
@@ -151,6 +167,10 @@ void TrainPrinter::print_summary(const TrainResult& result) {
                              styled(Style::kGreen, fmt::format("{:.4f}", result.val_losses.back().loss))));
   }
   if (result.test_loss) row("Test", fmt::format("loss {:.3f}, perplexity {:.3f}", *result.test_loss, std::exp(*result.test_loss)));
+  const auto fp32 = static_cast<std::size_t>(Arithmetic::kFp32);
+  AppliedArithmetic lowered = result.arithmetic;
+  lowered.forward[fp32] = lowered.backward[fp32] = 0;
+  if (!(lowered == AppliedArithmetic())) row("Arithmetic", describe(result.arithmetic));
   row("Memory",
       fmt::format("peak {} (expected {}), arena {} used of {} planned", human_bytes(result.peak_rss_bytes),
                   human_bytes(plan_.expected_peak_rss_bytes), human_bytes(result.peak_arena_bytes), human_bytes(result.planned_arena_bytes)));

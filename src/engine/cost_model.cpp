@@ -62,22 +62,23 @@ class PassCounter {
     into += operations;
     cost_.attention += operations;
   }
-  void base(std::int64_t layer, Projection p, double& into) {
+  void base(std::int64_t layer, Projection p, Arithmetic arithmetic, double& lowered, double& into) {
     const WeightView& weight = weights_.layer(layer)[p].weight;
     const auto size = static_cast<double>(weight.out * weight.in);
     into += 2 * n_ * size;
+    if (arithmetic_for(weight, arithmetic) != Arithmetic::kFp32) lowered += 2 * n_ * size;
     cost_.decoded_weights += size;
   }
   void forward(std::int64_t layer, std::initializer_list<Projection> projections, double& into) {
     for (const Projection p : projections) {
-      base(layer, p, into);
+      base(layer, p, recipe_.forward_arithmetic, cost_.lowered_forward, into);
       const AdapterModule* adapter = adapters_.find(layer, p);
       if (adapter != nullptr) into += 2 * n_ * static_cast<double>(adapter->rank * (adapter->in + adapter->out));
     }
   }
   void linear_backward(std::int64_t layer, std::initializer_list<Projection> projections, bool dx) {
     for (const Projection p : projections) {
-      if (dx) base(layer, p, cost_.necessary);
+      if (dx) base(layer, p, recipe_.backward_arithmetic, cost_.lowered_backward, cost_.necessary);
       const AdapterModule* adapter = adapters_.find(layer, p);
       if (adapter == nullptr) continue;
       const double inputs = dx ? 2 : 1;  // dA, and dx where it is wanted
@@ -122,6 +123,8 @@ StepCost& StepCost::operator+=(const StepCost& other) {
   necessary += other.necessary;
   recomputed += other.recomputed;
   attention += other.attention;
+  lowered_forward += other.lowered_forward;
+  lowered_backward += other.lowered_backward;
   decoded_weights += other.decoded_weights;
   moved_bytes += other.moved_bytes;
   return *this;
@@ -132,13 +135,23 @@ StepCost cost_of_pass(const ModelWeights& weights, const AdapterSet& adapters, c
   return PassCounter(weights, adapters, recipe, batch).count(batch.supervised_count(), training, prefix_loaded);
 }
 
-double predicted_seconds(const StepCost& cost, double peak_flops) {
+// Of the time of fp32, measured with the dot product instructions (lora_linear_benchmark).
+double time_share(Arithmetic arithmetic) {
+  constexpr double kBf16 = 0.55;
+  constexpr double kInt8 = 0.4;
+  if (arithmetic == Arithmetic::kBf16) return kBf16;
+  return arithmetic == Arithmetic::kInt8 ? kInt8 : 1;
+}
+
+double predicted_seconds(const StepCost& cost, const Recipe& recipe, double peak_flops) {
   // Shares of the peak that the kernels were measured at (docs/performance.md), and what a core moves beside them.
   constexpr double kGemmShare = 0.88;
   constexpr double kAttentionShare = 0.78;
   constexpr double kRowsPerDecode = 6;  // decoding a weight costs as much as multiplying it with this many rows
   constexpr double kBytesPerSecond = 8e9;
-  const double gemm = cost.necessary + cost.recomputed - cost.attention;
+  const double saved =
+      cost.lowered_forward * (1 - time_share(recipe.forward_arithmetic)) + cost.lowered_backward * (1 - time_share(recipe.backward_arithmetic));
+  const double gemm = cost.necessary + cost.recomputed - cost.attention - saved;
   return gemm / (kGemmShare * peak_flops) + cost.attention / (kAttentionShare * peak_flops) + 2 * kRowsPerDecode * cost.decoded_weights / peak_flops +
          cost.moved_bytes / kBytesPerSecond;
 }

@@ -14,7 +14,9 @@ struct StepCost {
   double recomputed = 0;       // again, because it was not saved
   double attention = 0;        // the part of both that is attention
   double decoded_weights = 0;  // weights decoded from their stored form, each time they are
-  double moved_bytes = 0;      // by elementwise passes and by storing and restoring activations
+  double lowered_forward = 0;  // the part of both that is products with base weights in bf16 or int8
+  double lowered_backward = 0;
+  double moved_bytes = 0;  // by elementwise passes and by storing and restoring activations
 
   StepCost& operator+=(const StepCost& other);
 };
@@ -23,7 +25,7 @@ struct StepCost {
 StepCost cost_of_pass(const ModelWeights& weights, const AdapterSet& adapters, const Recipe& recipe, const Batch& batch, bool training,
                       bool prefix_loaded);
 
-// Seconds on a machine whose fused multiply-add peak is peak_flops (operations per second, all threads).
-double predicted_seconds(const StepCost& cost, double peak_flops);
+// Seconds with this recipe on a machine whose fused multiply-add peak is peak_flops (operations per second, all threads).
+double predicted_seconds(const StepCost& cost, const Recipe& recipe, double peak_flops);
 
 }  // namespace evolora

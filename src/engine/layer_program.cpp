@@ -250,9 +250,11 @@ void LayerProgram::linear(std::int64_t layer, const Group& group, BufferId x, Bl
     plans.push_back(plan);
   }
   const CacheShape cache{.layer = layer, .width = spec().kv_width()};
-  const auto arguments = [plans, cache, x, n = rows()](const RunContext& run, std::array<LoraProjection, kMaxGroup>& bound) {
+  // Token by token, reading the weight takes longer than any arithmetic.
+  const Arithmetic arithmetic = inputs_.use_cache ? Arithmetic::kFp32 : inputs_.recipe.forward_arithmetic;
+  const auto arguments = [plans, cache, x, arithmetic, n = rows()](const RunContext& run, std::array<LoraProjection, kMaxGroup>& bound) {
     bound = bind_group(plans, cache, run);
-    return LoraLinearForward{.x = run.f32(x), .n = n, .projections = {bound.data(), plans.size()}};
+    return LoraLinearForward{.x = run.f32(x), .n = n, .projections = {bound.data(), plans.size()}, .arithmetic = arithmetic};
   };
   std::array<LoraProjection, kMaxGroup> bound;
   const std::size_t workspace =
@@ -283,9 +285,10 @@ void LayerProgram::linear_backward(std::int64_t layer, const Group& group, Buffe
     touched.push_back(plan.xa);
     plans.push_back(plan);
   }
-  const auto arguments = [plans, x, dx, n = rows()](const RunContext& run, std::array<LoraProjection, kMaxGroup>& bound) {
+  const auto arguments = [plans, x, dx, arithmetic = inputs_.recipe.backward_arithmetic, n = rows()](const RunContext& run,
+                                                                                                     std::array<LoraProjection, kMaxGroup>& bound) {
     bound = bind_group(plans, {}, run);
-    return LoraLinearBackward{.x = run.f32(x), .n = n, .projections = {bound.data(), plans.size()}, .dx = run.f32(dx)};
+    return LoraLinearBackward{.x = run.f32(x), .n = n, .projections = {bound.data(), plans.size()}, .dx = run.f32(dx), .arithmetic = arithmetic};
   };
   std::array<LoraProjection, kMaxGroup> bound;
   const std::size_t workspace =

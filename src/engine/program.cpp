@@ -83,7 +83,7 @@ std::size_t Program::run(const Bindings& bindings, Arena& arena, Threads& thread
       high_water = std::max(high_water, buffer.offset + buffer.bytes);
       if (options.poison && buffer.first_call == i) fill_with_nan(arena.base() + buffer.offset, buffer.bytes);
     }
-    KernelContext kernel_context{.threads = threads};
+    KernelContext kernel_context{.threads = threads, .applied = &counts.arithmetic};
     if (call.workspace != kNoBuffer) {
       kernel_context.workspace = arena.base() + buffers_[call.workspace].offset;
       kernel_context.workspace_bytes = buffers_[call.workspace].bytes;

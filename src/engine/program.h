@@ -94,7 +94,8 @@ struct Call {
 struct CallCounts {
   using Counts = std::array<std::array<std::uint64_t, 2>, kSlotCount>;
   Counts counts{};
-  std::vector<Counts> layers{};  // up to the last block that ran
+  std::vector<Counts> layers{};    // up to the last block that ran
+  AppliedArithmetic arithmetic{};  // of the products with base weights, as the kernels counted them
 
   // layer: of the block; -1: outside the blocks.
   void add(Slot slot, Pass pass, std::int64_t layer) {

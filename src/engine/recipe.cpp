@@ -11,6 +11,8 @@ Recipe with_choices(const Recipe& base, const RecipeChoices& choices) {
           .micro_batch_tokens = choices.micro_batch_tokens.value_or(base.micro_batch_tokens),
           .head_rows_per_chunk = choices.head_rows_per_chunk.value_or(base.head_rows_per_chunk),
           .prefix_cache = choices.prefix_cache.value_or(base.prefix_cache),
+          .forward_arithmetic = choices.forward_arithmetic.value_or(base.forward_arithmetic),
+          .backward_arithmetic = choices.backward_arithmetic.value_or(base.backward_arithmetic),
           .release_weights = choices.release_weights.value_or(base.release_weights)};
 }
 
@@ -23,6 +25,8 @@ RecipeChoices merge_choices(const RecipeChoices& stronger, const RecipeChoices& 
           .micro_batch_tokens = either(stronger.micro_batch_tokens, weaker.micro_batch_tokens),
           .head_rows_per_chunk = either(stronger.head_rows_per_chunk, weaker.head_rows_per_chunk),
           .prefix_cache = either(stronger.prefix_cache, weaker.prefix_cache),
+          .forward_arithmetic = either(stronger.forward_arithmetic, weaker.forward_arithmetic),
+          .backward_arithmetic = either(stronger.backward_arithmetic, weaker.backward_arithmetic),
           .release_weights = either(stronger.release_weights, weaker.release_weights)};
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "kernels/arithmetic.h"
 #include "kernels/slots.h"
 
 namespace evolora {
@@ -31,6 +32,10 @@ struct Recipe {
   std::int64_t micro_batch_tokens = 0;   // split a batch into passes of at most this many tokens (whole segments); <= 0: no split
   std::int64_t head_rows_per_chunk = 0;  // rows of logits alive at a time; <= 0: chosen from the vocabulary size
   PrefixCache prefix_cache = PrefixCache::kOff;
+  // Of the products with base weights in the blocks (kernels/arithmetic.h): x W^T, also where it is recomputed and in evaluation, and dy W. Adapters,
+  // head, attention and everything else stay fp32. Changes losses and gradients by its rounding, so it is never chosen by the planner.
+  Arithmetic forward_arithmetic = Arithmetic::kFp32;
+  Arithmetic backward_arithmetic = Arithmetic::kFp32;  // fp32 or bf16
   bool release_weights = false;  // unmap a weight's pages after each use: resident memory without the model, for page faults from the page cache
 
   bool operator==(const Recipe&) const = default;
@@ -45,6 +50,8 @@ struct RecipeChoices {
   std::optional<std::int64_t> micro_batch_tokens;
   std::optional<std::int64_t> head_rows_per_chunk;
   std::optional<PrefixCache> prefix_cache;
+  std::optional<Arithmetic> forward_arithmetic;
+  std::optional<Arithmetic> backward_arithmetic;
   std::optional<bool> release_weights;
 
   bool operator==(const RecipeChoices&) const = default;

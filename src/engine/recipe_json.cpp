@@ -23,6 +23,8 @@ const Words<Recompute> kRecompute = {{"nothing", Recompute::kNothing}, {"mlp", R
 const Words<StorageType> kStorage = {{"fp32", StorageType::kFp32}, {"bf16", StorageType::kBf16}};
 const Words<PrefixCache> kPrefix = {{"off", PrefixCache::kOff}, {"memory", PrefixCache::kMemory}, {"file", PrefixCache::kFile}};
 const Words<KernelSet> kKernels = {{"cpu", KernelSet::kCpu}, {"reference", KernelSet::kReference}};
+const Words<Arithmetic> kForwardArithmetic = {{"fp32", Arithmetic::kFp32}, {"bf16", Arithmetic::kBf16}, {"int8", Arithmetic::kInt8}};
+const Words<Arithmetic> kBackwardArithmetic = {{"fp32", Arithmetic::kFp32}, {"bf16", Arithmetic::kBf16}};  // gradients are not made for 8 bits
 const Words<bool> kWeights = {{"resident", false}, {"released", true}};
 
 template <typename Enum>
@@ -139,6 +141,10 @@ const std::vector<Row>& rows() {
        [](const R& r) -> Json { return r.head_rows_per_chunk; }},
       {"prefix_cache", [](const F& f, C& c) -> Status { return f.read(kPrefix, c.prefix_cache); },
        [](const R& r) -> Json { return word(r.prefix_cache); }},
+      {"forward_arithmetic", [](const F& f, C& c) -> Status { return f.read(kForwardArithmetic, c.forward_arithmetic); },
+       [](const R& r) -> Json { return arithmetic_name(r.forward_arithmetic); }},
+      {"backward_arithmetic", [](const F& f, C& c) -> Status { return f.read(kBackwardArithmetic, c.backward_arithmetic); },
+       [](const R& r) -> Json { return arithmetic_name(r.backward_arithmetic); }},
       {"weights", [](const F& f, C& c) -> Status { return f.read(kWeights, c.release_weights); },
        [](const R& r) -> Json { return word_of(kWeights, r.release_weights); }},
   };

@@ -134,7 +134,7 @@ double predicted_run_seconds(const ModelWeights& weights, const AdapterSet& adap
     }
     // Page faults on cached pages, 16 pages each; measured 4.2 GB a second and thread. Every thread maps what it decodes.
     const double map_bytes_per_second = 4e9 * run.threads;
-    const double seconds = predicted_seconds(cost, peak_flops) + (recipe.release_weights ? released / map_bytes_per_second : 0);
+    const double seconds = predicted_seconds(cost, recipe, peak_flops) + (recipe.release_weights ? released / map_bytes_per_second : 0);
     return seconds * total_tokens(batches) / sampled;
   };
   const auto passes_seconds = [&](const std::vector<Batch>& batches, double passes, bool training) {

@@ -33,6 +33,8 @@ Recipe random_recipe(std::mt19937& random) {
   recipe.head_rows_per_chunk = pick<std::int64_t>(random, {0, 1, 5, 64});
   recipe.prefix_cache = pick(random, {PrefixCache::kOff, PrefixCache::kMemory, PrefixCache::kFile});
   recipe.release_weights = random() % 2 == 0;
+  recipe.forward_arithmetic = pick(random, {Arithmetic::kFp32, Arithmetic::kBf16, Arithmetic::kInt8});
+  recipe.backward_arithmetic = pick(random, {Arithmetic::kFp32, Arithmetic::kBf16});
   return recipe;
 }
 
@@ -43,11 +45,52 @@ double storage_bound(const Recipe& recipe, const ModelSpec& spec) {
   return 2 * 0x1p-9 * std::sqrt(6.0 * static_cast<double>(spec.num_layers));
 }
 
-void expect_step(const StepResult& expected, const StepResult& got, const Recipe& recipe, const ModelSpec& spec) {
-  EXPECT_NEAR(expected.loss, got.loss, rounding_bound(spec, expected.loss));
+constexpr double kGroup = 32;  // of all quantized test models
+
+// Relative error of a gradient when each product in low precision has a relative error `each`: independent errors of 8 products a block (4 groups of
+// linears, forward and backward), and as much again for what the softmax and the norms amplify, as above.
+double of_all_products(double each, const ModelSpec& spec) { return 2 * each * std::sqrt(8.0 * static_cast<double>(spec.num_layers)); }
+
+// Two implementations round the same activations unless these differ by fp32 rounding (relative eps) just where a rounding flips. An element is that
+// near with a probability of 2 eps / step, the step relative to the element, and is then off by a step. int8: the smallest step is 1/127 of an
+// element, and against a group's norm, which is at least its largest element, all that flip weigh sqrt(kGroup) times as much.
+double flip_bound(const Recipe& recipe, const ModelSpec& spec) {
+  const double eps = rounding_bound(spec, 1.0);
+  const auto flipped = [&](double step, double weight) { return std::sqrt(2 * eps / step) * step * weight; };
+  double each = 0;
+  if (recipe.forward_arithmetic == Arithmetic::kBf16 || recipe.backward_arithmetic == Arithmetic::kBf16) each = flipped(0x1p-8, 2);
+  if (recipe.forward_arithmetic == Arithmetic::kInt8) each += flipped(1.0 / 127, std::sqrt(kGroup));
+  return of_all_products(each, spec);
+}
+
+// What low precision itself changes. Roundings are uniform within half a step, so their root mean square is 1/sqrt(3) of it. bf16: half a step is at
+// most 2^-8 of each of two factors. int8: 1/254 of the group's largest element for each of kGroup elements.
+double lowered_bound(const Recipe& recipe, const ModelSpec& spec) {
+  double each = 0;
+  if (recipe.forward_arithmetic == Arithmetic::kBf16 || recipe.backward_arithmetic == Arithmetic::kBf16) each = 0x1p-8 * std::sqrt(2.0 / 3);
+  if (recipe.forward_arithmetic == Arithmetic::kInt8) each += std::sqrt(kGroup / 3) / 254;
+  return of_all_products(each, spec);
+}
+
+// The gradient of cross-entropy by the logits is at most sqrt(2) long, so a relative error of the logits moves the loss by sqrt(2) of their length.
+double loss_per_error(const ModelWeights& weights, AdapterSet& adapters, const Batch& batch) {
+  Threads threads(1);
+  TrainingEngine engine(weights, adapters, {.threads = 1}, threads);
+  const std::size_t rows = batch.loss_rows.size();
+  const auto width = static_cast<std::size_t>(weights.spec().vocab_size);
+  std::vector<float> logits(rows * width);
+  engine.logits(batch, batch.loss_rows, logits.data());
+  double sum = 0;
+  for (std::size_t row = 0; row < rows; ++row)
+    sum += norm({logits.begin() + static_cast<std::ptrdiff_t>(row * width), logits.begin() + static_cast<std::ptrdiff_t>((row + 1) * width)});
+  return std::sqrt(2.0) * sum / static_cast<double>(rows) * static_cast<double>(batch.supervised_count());
+}
+
+void expect_step(const StepResult& expected, const StepResult& got, double loss_bound, double gradient_bound) {
+  EXPECT_NEAR(expected.loss, got.loss, loss_bound);
   std::vector<float> difference = expected.gradients;
   for (std::size_t i = 0; i < difference.size(); ++i) difference[i] -= got.gradients[i];
-  EXPECT_LE(norm(difference), (rounding_bound(spec, 1.0) + storage_bound(recipe, spec)) * norm(expected.gradients));
+  EXPECT_LE(norm(difference), gradient_bound * norm(expected.gradients));
 }
 
 TEST_F(RecipePropertyTest, RandomRecipesGiveTheReferenceStep) {
@@ -68,9 +111,60 @@ TEST_F(RecipePropertyTest, RandomRecipesGiveTheReferenceStep) {
     if (options.dropout > 0) recipe.micro_batch_tokens = 0;  // a mask belongs to a pass: another split draws others
     SCOPED_TRACE("round " + std::to_string(round));
 
-    const StepResult expected = run_step(weights, adapters, kReference, batch);
-    expect_step(expected, run_step(weights, adapters, recipe, batch), recipe, weights.spec());
+    Recipe reference = kReference;
+    reference.forward_arithmetic = recipe.forward_arithmetic;
+    reference.backward_arithmetic = recipe.backward_arithmetic;
+    const StepResult expected = run_step(weights, adapters, reference, batch);
+    const double flips = flip_bound(recipe, weights.spec());
+    expect_step(expected, run_step(weights, adapters, recipe, batch),
+                rounding_bound(weights.spec(), expected.loss) + flips * loss_per_error(weights, adapters, batch),
+                rounding_bound(weights.spec(), 1.0) + storage_bound(recipe, weights.spec()) + flips);
   }
+}
+
+TEST_F(RecipePropertyTest, LowPrecisionIsNearFp32AndSaysThatItRan) {
+  using enum Arithmetic;
+  const ModelWeights weights = load({.num_layers = 3});
+  AdapterSet adapters = make_adapters(weights.spec(), {.num_layers = 2, .rank = 4});
+  const Batch batch = make_batch({60, 37, 90}, weights.spec().vocab_size, 12);
+  const StepResult exact = run_step(weights, adapters, {.threads = 2}, batch);
+  for (const auto& [forward, backward] : {std::pair(kInt8, kFp32), {kInt8, kBf16}, {kBf16, kFp32}, {kFp32, kBf16}, {kBf16, kBf16}}) {
+    SCOPED_TRACE(std::string(arithmetic_name(forward)) + " forward, " + arithmetic_name(backward) + " backward");
+    const Recipe recipe{.threads = 2, .forward_arithmetic = forward, .backward_arithmetic = backward};
+    const StepResult lowered = run_step(weights, adapters, recipe, batch);
+    const double bound = lowered_bound(recipe, weights.spec());
+    // Attention over random weights is saturated: gradients move by 20 to 1000 times what activations move by (measured with adapters moved by 1e-3).
+    // So a rounded forward pass is judged by its loss; which gradients belong to it is what RandomRecipesGiveTheReferenceStep checks.
+    expect_step(exact, lowered, bound * loss_per_error(weights, adapters, batch), forward == kFp32 ? bound : std::numeric_limits<double>::infinity());
+    EXPECT_NE(exact.gradients, lowered.gradients);
+
+    Threads threads(2);
+    TrainingEngine engine(weights, adapters, recipe, threads);
+    engine.forward_backward(batch, 1.0, 5);
+    AppliedArithmetic applied;
+    applied.forward[static_cast<std::size_t>(forward)] = 21;  // 7 projections in 3 blocks
+    applied.backward[static_cast<std::size_t>(backward)] =
+        11;  // of the two adapted blocks all but q, k and v of the lower one, below which nothing learns
+    EXPECT_EQ(engine.call_counts().arithmetic, applied);
+    engine.loss_sum(batch);
+    applied.forward[static_cast<std::size_t>(forward)] += 21;
+    EXPECT_EQ(engine.call_counts().arithmetic, applied);
+  }
+}
+
+TEST_F(RecipePropertyTest, Int8ForDenseWeightsIsFp32AndSaysSo) {
+  const ModelWeights weights = load({.num_layers = 2, .quantization = std::nullopt});
+  AdapterSet adapters = make_adapters(weights.spec(), {.num_layers = 2, .rank = 4});
+  const Batch batch = make_batch({60, 37}, weights.spec().vocab_size, 12);
+  const Recipe recipe{.threads = 2, .forward_arithmetic = Arithmetic::kInt8};
+  const StepResult exact = run_step(weights, adapters, {.threads = 2}, batch);
+  const StepResult got = run_step(weights, adapters, recipe, batch);
+  EXPECT_EQ(exact.loss, got.loss);
+  EXPECT_EQ(exact.gradients, got.gradients);
+  Threads threads(2);
+  TrainingEngine engine(weights, adapters, recipe, threads);
+  engine.forward_backward(batch, 1.0, 5);
+  EXPECT_EQ(engine.call_counts().arithmetic.forward, (std::array<std::uint64_t, kArithmeticCount>{14, 0, 0}));
 }
 
 TEST_F(RecipePropertyTest, SavedInBf16TakesHalfTheMemoryAndLeavesTheLossAlone) {

@@ -81,6 +81,7 @@ struct TrainResult {
   std::size_t trainable_parameters = 0;
   double necessary_flops = 0;          // of the training steps, counted (engine/cost_model.h); validation excluded
   std::size_t prefix_cache_bytes = 0;  // hidden states kept across epochs
+  AppliedArithmetic arithmetic;        // of all products with base weights in blocks, training and validation
 };
 
 }  // namespace evolora

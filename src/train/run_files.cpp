@@ -9,6 +9,7 @@
 
 #include "base/json.h"
 #include "engine/recipe_json.h"
+#include "kernels/lora_linear/low_precision.h"
 #include "train/memory_meter.h"
 
 namespace evolora {
@@ -24,6 +25,19 @@ Json loss_curve(const std::vector<LossPoint>& points) {
   Json curve = Json::array();
   for (const LossPoint& point : points) curve.push_back({{"step", point.step}, {"loss", point.loss}});
   return curve;
+}
+
+// Products with base weights that ran in each arithmetic, and the instructions behind it.
+Json arithmetic_record(const AppliedArithmetic& applied) {
+  Json record;
+  for (int i = 0; i < kArithmeticCount; ++i) {
+    const auto arithmetic = static_cast<Arithmetic>(i);
+    const auto index = static_cast<std::size_t>(i);
+    if (applied.forward[index] + applied.backward[index] == 0) continue;
+    record[arithmetic_name(arithmetic)] = {
+        {"forward", applied.forward[index]}, {"backward", applied.backward[index]}, {"instructions", arithmetic_instructions(arithmetic)}};
+  }
+  return record;
 }
 
 }  // namespace
@@ -123,6 +137,7 @@ Json run_record(const TrainRequest& request, const TrainResult& result, const Ru
       {"prefix_cache_bytes", result.prefix_cache_bytes},
       {"recipe", recipe_to_json(outcome.recipe)},
       {"applied", outcome.applied},
+      {"base_products", arithmetic_record(result.arithmetic)},
       {"planned_arena_bytes", result.planned_arena_bytes},
       {"peak_arena_bytes", result.peak_arena_bytes},
       {"train_losses", loss_curve(result.train_losses)},

@@ -374,6 +374,7 @@ TrainResult Run::result_so_far() const {
   result.peak_arena_bytes = engine_->peak_arena_bytes();
   result.trainable_parameters = plan_.trainable_parameters;
   result.necessary_flops = engine_->necessary_flops();
+  result.arithmetic = engine_->call_counts().arithmetic;
   if (engine_->prefix_store() != nullptr) result.prefix_cache_bytes = engine_->prefix_store()->stored_bytes();
   return result;
 }

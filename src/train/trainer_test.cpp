@@ -59,7 +59,7 @@ TEST_F(TrainerTest, RunRecordHasTheFiguresOfTheResult) {
   EXPECT_EQ(record["train_loss"], Json(result.train_losses.back().loss));
   EXPECT_EQ(record["planned_arena_bytes"], Json(result.planned_arena_bytes));
   EXPECT_EQ(record["config"]["batch_size"], Json(2));
-  for (const char* key : {"tokens_per_second", "wall_seconds", "peak_rss_bytes", "peak_arena_bytes", "versions", "machine"}) {
+  for (const char* key : {"tokens_per_second", "wall_seconds", "peak_rss_bytes", "peak_arena_bytes", "base_products", "versions", "machine"}) {
     EXPECT_TRUE(record.contains(key)) << key;
   }
 }
