@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what is missing for one or more parts of the project, says what it does and asks nothing:
-#   build   compiler, libraries and lint tools (Debian packages); checks Rust
+#   build   compiler, libraries and lint tools (Debian packages), MLX's C++ library in build/mlx; checks Rust
 #   demo    pip, with which `evolora fetch` gets its model
 #   oracle  Python packages of the oracle tests in build/python, the models they use in build/models
 #   peers   PEFT and torch in build/peers (large)
@@ -72,10 +72,31 @@ part_build() {
   local version
   version=$(cmake --version | awk 'NR == 1 {print $3}')
   at_least "$minimum_cmake" "$version" || fail "cmake $version is too old: $minimum_cmake or newer is needed"
+  install_mlx
+}
+
+has_pip() { python3 -m pip --version >/dev/null 2>&1; }
+
+# install_mlx: headers and libraries of the wheel mlx-cpu, unpacked into build/mlx; no Python is needed to use them. The build does without when there is
+# no wheel for this machine (the MLX engine is left out then), so nothing here ends the bootstrap.
+install_mlx() {
+  local requirements=tools/requirements-mlx.txt stamp=build/mlx/.requirements-installed log=build/mlx.log hash
+  hash=$(sha256sum "$requirements" | cut -d ' ' -f 1)
+  if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$hash" ]; then return 0; fi
+  if ! has_pip && has apt-get; then install_packages python3-pip; fi
+  say "installing MLX into build/mlx  (log: $log)"
+  rm -rf build/mlx
+  if python3 -m pip install --disable-pip-version-check --no-input --no-deps --only-binary :all: --require-hashes --target build/mlx \
+      -r "$requirements" >"$log" 2>&1; then
+    echo "$hash" >"$stamp"
+  else
+    say "MLX could not be installed (see $log): the build leaves the MLX engine out"
+    rm -rf build/mlx
+  fi
 }
 
 part_demo() {
-  if ! python3 -m pip --version >/dev/null 2>&1; then
+  if ! has_pip; then
     has apt-get || fail "python3 -m pip does not work: install pip (evolora fetch uses it)"
     install_packages python3-pip
   fi

@@ -94,9 +94,10 @@ void TrainPrinter::on_plan(const TrainPlan& plan) {
   row("Model", fmt::format("{}  ({}, {} layers, {}, {} parameters)", plan.model, plan.model_type, plan.model_layers, plan.weight_format,
                            human_parameters(plan.total_parameters - plan.trainable_parameters)));
   if (plan.steps > 0) {
-    row("Adapter", fmt::format("LoRA rank {}, scale {}, dropout {} on {} linears of the last {} layers; trains {} parameters ({:.3f} %)",
-                               request_.rank, request_.scale, request_.dropout, plan.adapted_linears, plan.adapted_layers,
-                               human_parameters(plan.trainable_parameters), percent(plan.trainable_parameters, plan.total_parameters)));
+    row("Adapter",
+        fmt::format("{} rank {}, scale {}, dropout {} on {} linears of the last {} layers; trains {} parameters ({:.3f} %)",
+                    request_.fine_tune_type == "dora" ? "DoRA" : "LoRA", request_.rank, request_.scale, request_.dropout, plan.adapted_linears,
+                    plan.adapted_layers, human_parameters(plan.trainable_parameters), percent(plan.trainable_parameters, plan.total_parameters)));
   }
   const char* data = "Data";
   const auto data_row = [&](const char* split, const std::optional<DataSummary>& summary) {
@@ -116,6 +117,14 @@ void TrainPrinter::on_plan(const TrainPlan& plan) {
     row("Steps",
         fmt::format("{} ({:.4g} epochs of {} batches), batch size {}{}{}{}{}", plan.steps, plan.epochs, plan.batches_per_epoch, plan.batch_size,
                     packing, accumulation, request_.semantics == Semantics::kCompatMlxLm ? ", compatible with mlx-lm" : "", resumed));
+  }
+  if (plan.engine == "mlx") {
+    row("Memory", fmt::format("weights {} + adapter and optimizer {}; MLX allocates the rest as it goes", human_bytes(plan.weights_bytes),
+                              human_bytes(plan.adapter_bytes)));
+    row("Compute", plan.kernels);
+    fmt::print("\n");
+    std::fflush(stdout);
+    return;
   }
   row("Memory", fmt::format("weights {} + arena {} + adapter and optimizer {}; expected peak {}", human_bytes(plan.weights_bytes),
                             human_bytes(plan.arena_bytes), human_bytes(plan.adapter_bytes), human_bytes(plan.expected_peak_rss_bytes)));

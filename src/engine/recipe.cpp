@@ -13,6 +13,7 @@ Recipe with_choices(const Recipe& base, const RecipeChoices& choices) {
           .prefix_cache = choices.prefix_cache.value_or(base.prefix_cache),
           .forward_arithmetic = choices.forward_arithmetic.value_or(base.forward_arithmetic),
           .backward_arithmetic = choices.backward_arithmetic.value_or(base.backward_arithmetic),
+          .mlx = choices.mlx.value_or(base.mlx),
           .release_weights = choices.release_weights.value_or(base.release_weights)};
 }
 
@@ -27,7 +28,8 @@ RecipeChoices merge_choices(const RecipeChoices& stronger, const RecipeChoices& 
           .prefix_cache = either(stronger.prefix_cache, weaker.prefix_cache),
           .forward_arithmetic = either(stronger.forward_arithmetic, weaker.forward_arithmetic),
           .backward_arithmetic = either(stronger.backward_arithmetic, weaker.backward_arithmetic),
-          .release_weights = either(stronger.release_weights, weaker.release_weights)};
+          .release_weights = either(stronger.release_weights, weaker.release_weights),
+          .mlx = either(stronger.mlx, weaker.mlx)};
 }
 
 }  // namespace evolora

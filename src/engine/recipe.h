@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "engine/mlx_recipe.h"
 #include "kernels/arithmetic.h"
 #include "kernels/slots.h"
 
@@ -36,6 +37,7 @@ struct Recipe {
   // head, attention and everything else stay fp32. Changes losses and gradients by its rounding, so it is never chosen by the planner.
   Arithmetic forward_arithmetic = Arithmetic::kFp32;
   Arithmetic backward_arithmetic = Arithmetic::kFp32;  // fp32 or bf16
+  MlxRecipe mlx;                 // of the MLX engine; of the rest it heeds recompute (nothing or block) and head_rows_per_chunk
   bool release_weights = false;  // unmap a weight's pages after each use: resident memory without the model, for page faults from the page cache
 
   bool operator==(const Recipe&) const = default;
@@ -53,6 +55,7 @@ struct RecipeChoices {
   std::optional<Arithmetic> forward_arithmetic;
   std::optional<Arithmetic> backward_arithmetic;
   std::optional<bool> release_weights;
+  std::optional<MlxRecipe> mlx;
 
   bool operator==(const RecipeChoices&) const = default;
 };

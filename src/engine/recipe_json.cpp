@@ -147,6 +147,12 @@ const std::vector<Row>& rows() {
        [](const R& r) -> Json { return arithmetic_name(r.backward_arithmetic); }},
       {"weights", [](const F& f, C& c) -> Status { return f.read(kWeights, c.release_weights); },
        [](const R& r) -> Json { return word_of(kWeights, r.release_weights); }},
+      {"mlx",
+       [](const F& f, C& c) -> Status {
+         c.mlx = TRY(mlx_recipe_from_json(f.value, fmt::format("{}: recipe field '{}'", f.file, f.name)));
+         return {};
+       },
+       [](const R& r) -> Json { return r.mlx == MlxRecipe() ? Json() : mlx_recipe_to_json(r.mlx); }},
   };
   return table;
 }
@@ -159,7 +165,10 @@ const char* word(PrefixCache value) { return word_of(kPrefix, value); }
 
 Json recipe_to_json(const Recipe& recipe) {
   Json json;
-  for (const Row& row : rows()) json[row.name] = row.write(recipe);
+  for (const Row& row : rows()) {
+    Json value = row.write(recipe);
+    if (!value.is_null()) json[row.name] = std::move(value);
+  }
   return json;
 }
 

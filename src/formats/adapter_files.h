@@ -22,7 +22,8 @@ struct AdapterFileConfig {
   std::optional<std::vector<std::string>> keys;
 };
 
-// Errors name the file and the key: kNotFound, kBadData (missing or mistyped key), kUnsupported (fine_tune_type other than lora).
+// Errors name the file and the key: kNotFound, kBadData (missing or mistyped key), kUnsupported (fine_tune_type other than lora: the
+// fused engine, which serves every reader of adapter folders, has no DoRA yet).
 Result<AdapterFileConfig> read_adapter_config(FileSystem& files, const fs::path& folder);
 
 // Writes vars(args) of a run exactly as mlx-lm does: indent 4, keys sorted at top level only, Python json formatting of numbers, no trailing newline.

@@ -94,10 +94,15 @@ Result<AdapterSet> AdapterSet::create(const ModelSpec& spec, const AdapterOption
                            .scale = options.scale,
                            .dropout = options.dropout,
                            .a_offset = offset,
-                           .b_offset = 0};
+                           .b_offset = 0,
+                           .m_offset = {}};
       offset += static_cast<std::size_t>(shape.in * options.rank);
       module.b_offset = offset;
       offset += static_cast<std::size_t>(options.rank * shape.out);
+      if (options.dora) {
+        module.m_offset = offset;
+        offset += static_cast<std::size_t>(shape.out);
+      }
       set.modules_.push_back(std::move(module));
     }
   }
@@ -124,6 +129,14 @@ void AdapterSet::initialize(std::uint64_t seed) {
   }
 }
 
+void AdapterSet::initialize_magnitudes(const ModelWeights& weights) {
+  for (const AdapterModule& module : modules_) {
+    if (!module.m_offset) continue;
+    const std::vector<float> norms = row_norms(weights.layer(module.layer)[module.projection].weight);
+    std::copy(norms.begin(), norms.end(), parameters_.begin() + static_cast<std::ptrdiff_t>(*module.m_offset));
+  }
+}
+
 const AdapterModule* AdapterSet::find(std::int64_t layer, Projection projection) const {
   const auto key = std::pair(layer, projection);
   const auto found = std::lower_bound(modules_.begin(), modules_.end(), key,
@@ -139,12 +152,15 @@ std::vector<TensorView> AdapterSet::tensors() const { return tensors_of(paramete
 std::vector<TensorView> AdapterSet::tensors_of(const float* flat) const {
   std::vector<TensorView> out;
   for (const AdapterModule& m : modules_) {
-    const auto view = [&](const char* leaf, std::size_t offset, std::int64_t rows, std::int64_t columns) {
-      const auto bytes = std::as_bytes(std::span<const float>(flat + offset, static_cast<std::size_t>(rows * columns)));
-      out.push_back(TensorView{.name = m.path + leaf, .dtype = DType::kF32, .shape = {rows, columns}, .bytes = bytes});
+    const auto view = [&](const char* leaf, std::size_t offset, std::vector<std::int64_t> shape) {
+      std::size_t count = 1;
+      for (const std::int64_t size : shape) count *= static_cast<std::size_t>(size);
+      const auto bytes = std::as_bytes(std::span<const float>(flat + offset, count));
+      out.push_back(TensorView{.name = m.path + leaf, .dtype = DType::kF32, .shape = std::move(shape), .bytes = bytes});
     };
-    view(".lora_a", m.a_offset, m.in, m.rank);
-    view(".lora_b", m.b_offset, m.rank, m.out);
+    view(".lora_a", m.a_offset, {m.in, m.rank});
+    view(".lora_b", m.b_offset, {m.rank, m.out});
+    if (m.m_offset) view(".m", *m.m_offset, {m.out});
   }
   std::sort(out.begin(), out.end(), [](const TensorView& a, const TensorView& b) { return a.name < b.name; });
   return out;

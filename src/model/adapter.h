@@ -1,5 +1,5 @@
 // LoRA adapters (Hu et al. 2021, arXiv 2106.09685) on the linears of a model: y = W x + scale * B^T (A^T drop(x)), with lora_a (in, r), lora_b (r,
-// out), fp32.
+// out), fp32. DoRA (Liu et al. 2024, arXiv 2402.09353) has a magnitude m (out) besides: y = m / |W + scale * B^T A^T|_row * (the same), + bias.
 #pragma once
 
 #include <cstdint>
@@ -19,9 +19,11 @@ struct AdapterOptions {
   float scale = 20.0F;
   float dropout = 0.0F;
   std::optional<std::vector<std::string>> keys;  // block-relative paths; nullopt: all seven linears
+  bool dora = false;
 };
 
-// One adapted linear. Its parameters lie in the set's flat buffer: lora_a (in, r) at a_offset, then lora_b (r, out) at b_offset.
+// One adapted linear. Its parameters lie in the set's flat buffer: lora_a (in, r) at a_offset, then lora_b (r, out) at b_offset, for DoRA then m
+// (out).
 struct AdapterModule {
   std::int64_t layer = 0;
   Projection projection = Projection::kQ;
@@ -33,6 +35,7 @@ struct AdapterModule {
   float dropout = 0;
   std::size_t a_offset = 0;
   std::size_t b_offset = 0;
+  std::optional<std::size_t> m_offset;  // DoRA only
 };
 
 // Modules in order of (layer, projection). Movable; the flat buffer is stable for the life of the object.
@@ -45,6 +48,8 @@ class AdapterSet {
 
   // mlx-lm's initialisation: lora_b = 0, lora_a uniform in +-1/sqrt(in) from mx.random.seed(seed), same draw order, bit-exact (contract 1.4).
   void initialize(std::uint64_t seed);
+  // DoRA: m becomes the row norms of the frozen weights, as mlx-lm's DoRALinear.set_linear (in fp64, rounded once). Nothing without DoRA.
+  void initialize_magnitudes(const ModelWeights& weights);
 
   const std::vector<AdapterModule>& modules() const { return modules_; }
   const AdapterModule* find(std::int64_t layer, Projection projection) const;  // nullptr: not adapted
@@ -55,7 +60,7 @@ class AdapterSet {
   float* parameters() { return parameters_.data(); }
   const float* parameters() const { return parameters_.data(); }
 
-  // Names and shapes as mlx-lm stores them: "<path>.lora_a", "<path>.lora_b", ordered by name. Views into parameters().
+  // Names and shapes as mlx-lm stores them: "<path>.lora_a", "<path>.lora_b", "<path>.m", ordered by name. Views into parameters().
   std::vector<TensorView> tensors() const;
   // Same, of another flat buffer with the same layout (gradients, optimizer moments).
   std::vector<TensorView> tensors_of(const float* flat) const;

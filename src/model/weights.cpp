@@ -4,7 +4,11 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <cmath>
+#include <cstring>
+
 #include "base/check.h"
+#include "formats/quantization.h"
 
 namespace evolora {
 
@@ -150,6 +154,35 @@ WeightBytes bytes_of(const WeightView& weight) {
 }
 
 }  // namespace
+
+std::vector<float> row_norms(const WeightView& weight) {
+  const auto in = static_cast<std::size_t>(weight.in);
+  const std::size_t row_bytes = bytes_of(weight).data / static_cast<std::size_t>(weight.out);
+  const std::size_t group_bytes = bytes_of(weight).scales / static_cast<std::size_t>(weight.out);
+  // Aligned copies: the codec reads words, and mapped tensors begin anywhere.
+  std::vector<std::uint32_t> packed(weight.quantized() ? row_bytes / sizeof(std::uint32_t) : 0);
+  std::vector<std::uint32_t> scales(group_bytes / sizeof(std::uint32_t) + 1);
+  std::vector<std::uint32_t> biases(scales.size());
+  std::vector<std::uint32_t> dense(in);  // large enough for any float type
+  std::vector<float> norms;
+  for (std::size_t row = 0; row < static_cast<std::size_t>(weight.out); ++row) {
+    const std::byte* values = weight.data + row * row_bytes;
+    if (weight.quantized()) {
+      std::memcpy(packed.data(), values, row_bytes);
+      std::memcpy(scales.data(), weight.scales + row * group_bytes, group_bytes);
+      std::memcpy(biases.data(), weight.biases + row * group_bytes, group_bytes);
+      affine_dequantize({weight.bits, weight.group_size}, weight.dtype, packed.data(), scales.data(), biases.data(), 1, weight.in, dense.data());
+      values = reinterpret_cast<const std::byte*>(dense.data());
+    }
+    double sum = 0;
+    for (std::size_t i = 0; i < in; ++i) {
+      const auto value = static_cast<double>(load_float(weight.dtype, values, i));
+      sum += value * value;
+    }
+    norms.push_back(static_cast<float>(std::sqrt(sum)));
+  }
+  return norms;
+}
 
 std::size_t stored_bytes_of(const WeightView& weight) {
   const WeightBytes bytes = bytes_of(weight);

@@ -58,6 +58,8 @@ class ModelWeights {
   friend class WeightLoader;
 };
 
+// Euclidean norm of every row (out), of the values that the weight stands for (dequantized and rounded to its type, as MLX does), summed in fp64.
+std::vector<float> row_norms(const WeightView& weight);
 // Bytes of a weight as stored, scales and biases included.
 std::size_t stored_bytes_of(const WeightView& weight);
 // Gives its pages back (release_mapped_pages). Only for views of a loaded model.

@@ -13,7 +13,7 @@
 
 namespace evolora {
 
-Result<LossSummary> evaluate_loss(TrainingEngine& engine, const std::vector<Batch>& batches, const std::atomic<bool>* stop) {
+Result<LossSummary> evaluate_loss(const LossFunction& loss_sum, const std::vector<Batch>& batches, const std::atomic<bool>* stop) {
   const double start = monotonic_seconds();
   LossSummary summary;
   double sum = 0;
@@ -24,7 +24,7 @@ Result<LossSummary> evaluate_loss(TrainingEngine& engine, const std::vector<Batc
                    "an evaluation batch has no token to learn: its prompts fill max_seq_length (mlx-lm's loss is NaN here); "
                    "raise --max-seq-length, or leave --compat away"};
     }
-    sum += engine.loss_sum(batch);
+    sum += TRY(loss_sum(batch));
     summary.tokens += batch.supervised_count();
     summary.real_tokens += batch.real_tokens;
   }
@@ -61,7 +61,7 @@ Result<EvaluationResult> evaluate_file(const EvaluationRequest& request, FileSys
   engine.reserve(arena_bytes);
   observer.on_status("Evaluating");
   EvaluationResult result;
-  result.summary = TRY(evaluate_loss(engine, batches.next(), request.stop));
+  result.summary = TRY(evaluate_loss([&](const Batch& batch) -> Result<double> { return engine.loss_sum(batch); }, batches.next(), request.stop));
   result.perplexity = std::exp(result.summary.loss);
   result.data = split.summary;
   result.peak_rss_bytes = process_memory().peak_rss_bytes;

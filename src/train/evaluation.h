@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -22,7 +23,9 @@ struct LossSummary {
 
 // Token-weighted mean over the batches. Errors: kBadData if a batch or the whole list has no supervised token (mlx-lm computes NaN there) or the loss
 // is not finite; kInterrupted when *stop becomes true (stop may be null).
-Result<LossSummary> evaluate_loss(TrainingEngine& engine, const std::vector<Batch>& batches, const std::atomic<bool>* stop);
+// loss_sum: of one batch, as StepEngine::loss_sum; its errors are passed on.
+using LossFunction = std::function<Result<double>(const Batch&)>;
+Result<LossSummary> evaluate_loss(const LossFunction& loss_sum, const std::vector<Batch>& batches, const std::atomic<bool>* stop);
 
 struct EvaluationRequest {
   std::string model;

@@ -43,7 +43,8 @@ struct TrainPlan {
   std::int64_t resumed_from_step = 0;  // the steps up to it are done already
   double fill_rate = 0;                // packing: share of the rows' tokens that samples fill; 0: rows are not packed
   int threads = 0;
-  std::string kernels;  // "cpu AVX2"
+  std::string engine;   // "fused", "mlx"
+  std::string kernels;  // "cpu AVX2"; "MLX 0.32.4 gpu"
   Recipe recipe;
   double predicted_seconds = 0;  // of the whole training, validations included; 0: not predicted
   double fma_peak_flops = 0;     // of all threads, measured while planning

@@ -1,5 +1,5 @@
-// Adam (Kingma and Ba 2015, arXiv 1412.6980) and AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) over the flat adapter buffer, with MLX's
-// defaults: no bias correction unless asked for, weight decay 0.01 for adamw.
+// Adam and AdamW (engine/step_engine.h: AdamOptions) over the flat adapter buffer, with MLX's defaults: no bias correction unless asked for, weight
+// decay 0.01 for adamw.
 #pragma once
 
 #include <cstddef>
@@ -13,17 +13,10 @@
 
 #include "base/result.h"
 #include "base/threads.h"
+#include "engine/step_engine.h"
 #include "kernels/kernel_table.h"
 
 namespace evolora {
-
-struct AdamOptions {
-  double beta1 = 0.9;
-  double beta2 = 0.999;
-  float eps = 1e-8F;
-  float weight_decay = 0;  // 0: plain adam
-  bool bias_correction = false;
-};
 
 // name: "adam" or "adamw"; config: mlx-lm's optimizer_config block, {name: {betas, eps, bias_correction, weight_decay}, ...}.
 // Errors: kUnsupported naming an optimizer of mlx-lm that we do not have; kUsage for an unknown name or key (with the nearest) or a bad value.

@@ -50,6 +50,8 @@ struct TrainRequest {
   nlohmann::ordered_json extra;  // accepted keys that only travel into adapter_config.json
 
   // Ours.
+  std::string engine = "fused";              // fused, mlx
+  std::string device = "cpu";                // cpu; gpu: the MLX engine only
   std::optional<double> epochs;              // instead of iters
   bool packing = false;                      // batch_size rows of max_seq_length tokens, filled with whole samples
   bool resume = false;                       // go on from the state that an interrupted run left in adapter_path
@@ -82,6 +84,7 @@ struct TrainResult {
   double necessary_flops = 0;          // of the training steps, counted (engine/cost_model.h); validation excluded
   std::size_t prefix_cache_bytes = 0;  // hidden states kept across epochs
   AppliedArithmetic arithmetic;        // of all products with base weights in blocks, training and validation
+  nlohmann::ordered_json engine;       // StepEngine::record(): which engine ran, and what filled its slots
 };
 
 }  // namespace evolora

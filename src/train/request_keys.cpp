@@ -76,7 +76,7 @@ Status set_schedule(TrainRequest& request, const Setting& s) {
 
 Status set_fine_tune_type(TrainRequest& request, const Setting& s) {
   TRY(set_one_of(s, {"lora", "dora", "full"}, request.fine_tune_type));
-  if (request.fine_tune_type != "lora") return unsupported_setting(s, "use lora");
+  if (request.fine_tune_type == "full") return unsupported_setting(s, "use lora, or dora with --engine mlx");
   return {};
 }
 
@@ -110,9 +110,14 @@ Status set_compat(TrainRequest& request, const Setting& s) {
   return {};
 }
 
+// cpu and reference fill the fused engine's slots, standard and optimized the MLX engine's.
 Status set_kernels(TrainRequest& request, const Setting& s) {
   std::string name;
-  TRY(set_one_of(s, {"cpu", "reference"}, name));
+  TRY(set_one_of(s, {"cpu", "reference", "standard", "optimized"}, name));
+  if (name == "standard" || name == "optimized") {
+    request.recipe.mlx = name == "optimized" ? optimized_mlx_recipe() : standard_mlx_recipe();
+    return {};
+  }
   request.recipe.kernels = SlotKernels(name == "reference" ? KernelSet::kReference : KernelSet::kCpu);
   return {};
 }
@@ -175,7 +180,7 @@ const std::vector<Row>& rows() {
       {{"train", kBool, true, "Do training"}, [](R& r, const S& s) -> Status { return set_bool(s, r.train); }},
       {{"data", kString, true, "Folder with train.jsonl, valid.jsonl and test.jsonl"},
        [](R& r, const S& s) -> Status { return set_string(s, r.data); }},
-      {{"fine_tune_type", kString, true, "Kind of fine-tuning: lora"}, set_fine_tune_type},
+      {{"fine_tune_type", kString, true, "Kind of fine-tuning: lora; dora with --engine mlx"}, set_fine_tune_type},
       {{"optimizer", kString, true, "adam or adamw [adam]"}, set_optimizer},
       {{"mask_prompt", kBool, true, "Leave the prompt out of the loss"}, [](R& r, const S& s) -> Status { return set_bool(s, r.mask_prompt); }},
       {{"num_layers", kInteger, true, "Adapt the last N layers; -1: all [16]"},
@@ -211,13 +216,23 @@ const std::vector<Row>& rows() {
       {{"grad_checkpoint", kBool, true, "Recompute activations instead of keeping them: less memory"}, set_grad_checkpoint},
       {{"seed", kInteger, true, "Seed of data order, adapter and dropout [0]"}, set_seed},
       {{"compat", kString, true, "mlx-lm: reproduce its batches, masks and loss exactly"}, set_compat},
+      {{"engine", kString, true, "fused, or mlx: the same training as a graph of MLX operations [fused]"},
+       [](R& r, const S& s) -> Status {
+         return set_one_of(s, {"fused", "mlx"}, r.engine);
+       }},
+      {{"device", kString, true, "cpu; gpu with --engine mlx and an MLX library that has one [cpu]"},
+       [](R& r, const S& s) -> Status {
+         return set_one_of(s, {"cpu", "gpu"}, r.device);
+       }},
       {{"threads", kInteger, true, "CPU threads; 0: all [0]"}, set_threads},
       {{"micro_batch_tokens", kInteger, true, "Split a batch into passes of at most this many tokens; 0: no split [chosen by the plan]"},
        set_micro_batch_tokens},
       {{"memory_limit", kString, true, "Resident memory that the process may use, such as 600MB: the plan is made to fit"}, set_memory_limit},
       {{"recipe", kString, true, "JSON file with decisions about speed and memory (evolora plan --write-recipe); flags win over it"},
        [](R& r, const S& s) -> Status { return set_string(s, r.recipe_file); }},
-      {{"kernels", kString, true, "cpu, or reference (slow, plain loops) [cpu]"}, set_kernels},
+      {{"kernels", kString, true,
+        "cpu, or reference (slow, plain loops) [cpu]; with --engine mlx: standard (mlx-lm's operations) or optimized [standard]"},
+       set_kernels},
       {{"project_name", kString, true, "Kept in adapter_config.json"}, only_in_config},
       {{"clear_cache_threshold", kString, true, "Accepted and without effect: there is no cache"}, only_in_config},
       {{"report_to", kString, true, "Not supported yet; metrics.jsonl has every figure"},

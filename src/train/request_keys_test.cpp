@@ -87,10 +87,10 @@ TEST(TrainRequest, LoraParametersReplaceTheDefaultsAsAWhole) {
 }
 
 TEST(TrainRequest, WhatMlxLmHasAndWeDoNotIsNamed) {
-  const std::vector<Setting> unsupported = {yaml("fine_tune_type", "dora"), yaml("fine_tune_type", "full"),  yaml("optimizer", "muon"),
-                                            yaml("report_to", "wandb"),     yaml("trust_remote_code", true), yaml("hf_dataset", Json::object())};
+  const std::vector<Setting> unsupported = {yaml("fine_tune_type", "full"), yaml("optimizer", "muon"), yaml("report_to", "wandb"),
+                                            yaml("trust_remote_code", true), yaml("hf_dataset", Json::object())};
   for (const Setting& setting : unsupported) EXPECT_EQ(error_of({setting}).code, ErrorCode::kUnsupported) << setting.key;
-  EXPECT_NE(error_of({yaml("fine_tune_type", "dora")}).message.find("\"dora\" is not supported yet"), std::string::npos);
+  EXPECT_NE(error_of({yaml("fine_tune_type", "full")}).message.find("\"full\" is not supported yet"), std::string::npos);
   EXPECT_EQ(error_of({yaml("fine_tune_type", "lara")}).code, ErrorCode::kUsage);
 }
 

@@ -79,6 +79,8 @@ Json adapter_config_of(const TrainRequest& request, std::int64_t iters) {
   if (request.epochs) config["epochs"] = *request.epochs;
   if (request.packing) config["packing"] = true;
   if (request.semantics == Semantics::kCompatMlxLm) config["compat"] = "mlx-lm";
+  if (request.engine != "fused") config["engine"] = request.engine;
+  if (request.device != "cpu") config["device"] = request.device;
   if (request.recipe.threads) config["threads"] = *request.recipe.threads;
   if (request.recipe.micro_batch_tokens) config["micro_batch_tokens"] = *request.recipe.micro_batch_tokens;
   if (request.recipe.kernels == SlotKernels(KernelSet::kReference)) config["kernels"] = "reference";
@@ -138,6 +140,7 @@ Json run_record(const TrainRequest& request, const TrainResult& result, const Ru
       {"recipe", recipe_to_json(outcome.recipe)},
       {"applied", outcome.applied},
       {"base_products", arithmetic_record(result.arithmetic)},
+      {"engine", result.engine},
       {"planned_arena_bytes", result.planned_arena_bytes},
       {"peak_arena_bytes", result.peak_arena_bytes},
       {"train_losses", loss_curve(result.train_losses)},

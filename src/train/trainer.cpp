@@ -16,8 +16,10 @@
 #include "kernels/lora_linear/fma_peak.h"
 #include "train/applied_record.h"
 #include "train/evaluation.h"
+#include "train/fused_step_engine.h"
 #include "train/loaded_model.h"
 #include "train/memory_meter.h"
+#include "train/mlx_run.h"
 #include "train/run_files.h"
 #include "train/training_loop.h"
 #include "train/training_state.h"
@@ -36,11 +38,12 @@ class Run {
 
  private:
   Status load();
-  Status make_adapters(const ModelSpec& spec);
+  Status make_adapters(const ModelWeights& weights);
   std::int64_t steps_of(std::int64_t batches_per_epoch) const;
   Status make_batches();
   Result<RunShape> run_shape();
   Result<std::size_t> exact_arena_bytes(const RunShape& run);
+  Result<RecipeChoices> recipe_choices();
   Status choose_recipe(std::size_t fixed_bytes);
   Status plan();
   Status open_files();
@@ -48,6 +51,7 @@ class Run {
   Status find_state();
   Status restore_state();
   Status save_state(const nlohmann::ordered_json& loop, bool gradients_pending);
+  Status build_mlx_engine();
   Status train();
   Status test();
   TrainResult result_so_far() const;
@@ -76,6 +80,8 @@ class Run {
   std::optional<Threads> threads_;
   std::optional<TrainingEngine> engine_;
   std::optional<AdamOptimizer> optimizer_;
+  const MlxModuleEntry* mlx_ = nullptr;      // null: the fused engine runs
+  std::unique_ptr<StepEngine> step_engine_;  // null in a fused run that only tests
   std::optional<LearningRate> learning_rate_;
   nlohmann::ordered_json identity_;
   std::optional<TrainingState> state_;  // that the run goes on from
@@ -91,14 +97,23 @@ class Run {
 Status check_request(const TrainRequest& request) {
   if (!request.train && !request.test) return Error{ErrorCode::kUsage, "nothing to do: give --train, --test or both"};
   if (request.train && request.adapter_path.empty()) return Error{ErrorCode::kUsage, "--adapter-path is empty: training needs a folder to write to"};
+  if (request.engine == "mlx") {
+    if (request.resume) return Error{ErrorCode::kUsage, "--resume: only the fused engine saves what a run needs to go on; leave --engine mlx or --resume away"};
+    return {};
+  }
+  if (request.device != "cpu") return Error{ErrorCode::kUsage, "--device gpu: the fused engine runs on CPUs; give --engine mlx too"};
+  if (request.fine_tune_type == "dora") {
+    return Error{ErrorCode::kUnsupported, "fine_tune_type: \"dora\" is not supported yet by the fused engine; use lora, or --engine mlx"};
+  }
   return {};
 }
 
 Status Run::load() {
+  if (request_.engine == "mlx") mlx_ = TRY(load_mlx_module());
   {
     observer_.on_status("Loading model");
     LoadedModel model = TRY(load_model(files_, request_.model));
-    TRY(make_adapters(model.weights.spec()));
+    TRY(make_adapters(model.weights));
     observer_.on_status("Reading and tokenising data");
     data_ = TRY(load_train_data(request_, model, files_, observer_));
     weights_ = std::move(model.weights);
@@ -108,7 +123,8 @@ Status Run::load() {
   return {};
 }
 
-Status Run::make_adapters(const ModelSpec& spec) {
+Status Run::make_adapters(const ModelWeights& weights) {
+  const ModelSpec& spec = weights.spec();
   if (!request_.train) {
     adapters_ = request_.adapter_path.empty() ? TRY(no_adapters(spec)) : TRY(load_adapter_folder(files_, request_.adapter_path, spec));
     return {};
@@ -119,9 +135,11 @@ Status Run::make_adapters(const ModelSpec& spec) {
   options.scale = static_cast<float>(request_.scale);
   options.dropout = static_cast<float>(request_.dropout);
   options.keys = request_.keys;
+  options.dora = request_.fine_tune_type == "dora";
   adapters_ = TRY(AdapterSet::create(spec, options));
   if (adapters_.parameter_count() == 0) return Error{ErrorCode::kUsage, "lora_parameters.keys is empty: there is nothing to train"};
   adapters_.initialize(request_.seed);
+  adapters_.initialize_magnitudes(weights);
   if (!request_.resume_adapter_file.empty()) {
     const SafetensorsFile file = TRY(SafetensorsFile::open(files_, request_.resume_adapter_file));
     TRY(adapters_.load(file, request_.resume_adapter_file));
@@ -213,9 +231,18 @@ Result<std::size_t> Run::exact_arena_bytes(const RunShape& run) {
   return planner.arena_bytes();
 }
 
+Result<RecipeChoices> Run::recipe_choices() {
+  if (request_.recipe_file.empty()) return request_.recipe;
+  return merge_choices(request_.recipe, TRY(read_recipe(files_, request_.recipe_file)));
+}
+
 Status Run::choose_recipe(std::size_t fixed_bytes) {
-  RecipeChoices choices = request_.recipe;
-  if (!request_.recipe_file.empty()) choices = merge_choices(choices, TRY(read_recipe(files_, request_.recipe_file)));
+  RecipeChoices choices = TRY(recipe_choices());
+  if (mlx_ != nullptr) {
+    recipe_ = TRY(mlx_run_recipe(choices, request_, observer_));
+    plan_.recipe = recipe_;
+    return {};
+  }
   // The arithmetic of a resumed run is that of the first one, unless somebody wants it otherwise.
   if (state_) choices = merge_choices(choices, TRY(recipe_from_json(state_->recipe(), state_->path().string())));
   threads_.emplace(choices.threads.value_or(0));
@@ -268,15 +295,26 @@ Status Run::plan() {
   plan_.resumed_from_step = steps_done_;
   if (request_.packing && train_batches_) plan_.fill_rate = train_batches_->fill_rate();
   plan_.epochs = train_batches_ ? static_cast<double>(steps_) / static_cast<double>(std::max<std::int64_t>(1, plan_.batches_per_epoch)) : 0;
-  plan_.threads = threads_->count();
-  plan_.kernels = select_kernels(recipe_.kernels).name + std::string(" ") + simd_target();
+  plan_.engine = request_.engine;
+  plan_.threads = threads_ ? threads_->count() : 1;
+  plan_.kernels = mlx_ != nullptr ? fmt::format("MLX {} {}", mlx_->mlx_version, request_.device)
+                                  : select_kernels(recipe_.kernels).name + std::string(" ") + simd_target();
   plan_.weights_bytes = weights.stored_bytes();
-  plan_.expected_peak_rss_bytes = std::max(before.peak_rss_bytes, fixed_bytes + resident_weight_bytes(weights, recipe_) + plan_.arena_bytes);
+  // MLX allocates as it goes: there is nothing to plan with.
+  if (mlx_ == nullptr)
+    plan_.expected_peak_rss_bytes = std::max(before.peak_rss_bytes, fixed_bytes + resident_weight_bytes(weights, recipe_) + plan_.arena_bytes);
   observer_.on_plan(plan_);
   return {};
 }
 
+Status Run::build_mlx_engine() {
+  step_engine_ = TRY(make_mlx_run_engine(*mlx_, request_, recipe_, *weights_, adapters_));
+  report_mlx_fallbacks(*step_engine_, observer_);
+  return {};
+}
+
 Status Run::build_engine() {
+  if (mlx_ != nullptr) return build_mlx_engine();
   engine_.emplace(*weights_, adapters_, recipe_, *threads_);
   const std::int64_t hidden = weights_->spec().hidden_size;
   if (recipe_.prefix_cache == PrefixCache::kMemory) engine_->use_prefix_store(PrefixStore::in_memory(hidden));
@@ -346,14 +384,17 @@ Status Run::restore_state() {
 }
 
 Status Run::train() {
-  const AdamOptions adam = TRY(parse_optimizer(request_.optimizer, request_.optimizer_config));
   learning_rate_ =
       request_.lr_schedule.is_null() ? LearningRate::constant(request_.learning_rate) : TRY(LearningRate::from_schedule(request_.lr_schedule));
-  optimizer_.emplace(adam, adapters_.parameter_count(), select_kernels(recipe_.kernels));
   std::function<Status(const nlohmann::ordered_json&, bool)> save;
-  if (request_.semantics == Semantics::kNative) save = [this](const nlohmann::ordered_json& loop, bool pending) { return save_state(loop, pending); };
-  loop_.emplace(LoopParts{request_, steps_, adapters_, *engine_, *optimizer_, *learning_rate_, *threads_, *train_batches_,
-                          valid_batches_ ? &*valid_batches_ : nullptr, files_, observer_, *metrics_, control_.stop, save});
+  if (mlx_ == nullptr) {
+    const AdamOptions adam = TRY(parse_optimizer(request_.optimizer, request_.optimizer_config));
+    optimizer_.emplace(adam, adapters_.parameter_count(), select_kernels(recipe_.kernels));
+    step_engine_ = std::make_unique<FusedStepEngine>(*engine_, adapters_, *optimizer_, *threads_);
+    if (request_.semantics == Semantics::kNative) save = [this](const nlohmann::ordered_json& loop, bool pending) { return save_state(loop, pending); };
+  }
+  loop_.emplace(LoopParts{request_, steps_, adapters_, *step_engine_, *learning_rate_, *train_batches_, valid_batches_ ? &*valid_batches_ : nullptr,
+                          files_, observer_, *metrics_, control_.stop, save});
   if (state_) TRY(restore_state());
   TRY(loop_->run());
   return metrics_->close();
@@ -361,7 +402,11 @@ Status Run::train() {
 
 Status Run::test() {
   observer_.on_status("Testing");
-  test_loss_ = TRY(evaluate_loss(*engine_, test_batches_->next(), control_.stop)).loss;
+  const LossFunction loss_sum = [&](const Batch& batch) -> Result<double> {
+    if (step_engine_ != nullptr) return step_engine_->loss_sum(batch);
+    return engine_->loss_sum(batch);
+  };
+  test_loss_ = TRY(evaluate_loss(loss_sum, test_batches_->next(), control_.stop)).loss;
   return {};
 }
 
@@ -370,9 +415,11 @@ TrainResult Run::result_so_far() const {
   result.test_loss = test_loss_;
   result.wall_seconds = process_age_seconds();
   result.peak_rss_bytes = process_memory().peak_rss_bytes;
+  result.trainable_parameters = plan_.trainable_parameters;
+  if (step_engine_ != nullptr) result.engine = step_engine_->record();
+  if (!engine_) return result;
   result.planned_arena_bytes = engine_->planned_arena_bytes();
   result.peak_arena_bytes = engine_->peak_arena_bytes();
-  result.trainable_parameters = plan_.trainable_parameters;
   result.necessary_flops = engine_->necessary_flops();
   result.arithmetic = engine_->call_counts().arithmetic;
   if (engine_->prefix_store() != nullptr) result.prefix_cache_bytes = engine_->prefix_store()->stored_bytes();

@@ -112,7 +112,6 @@ void TrainingLoop::replay_batches() {
 
 Status TrainingLoop::run() {
   start_ = report_start_ = monotonic_seconds();
-  if (first_step_ == 1) p_.engine.zero_gradients();
   const Status outcome = run_steps();
   result_.training_seconds = monotonic_seconds() - start_ - excluded_;
   if (result_.training_seconds > 0) {
@@ -194,15 +193,14 @@ Status TrainingLoop::check_batch(const Batch& batch, std::int64_t step) const {
 Status TrainingLoop::train_on(const Batch& batch, std::int64_t step) {
   const auto supervised = static_cast<double>(batch.supervised_count());
   const double loss_scale = 1.0 / (compat() ? supervised : static_cast<double>(window_supervised_));
-  const double sum = p_.engine.forward_backward(batch, loss_scale, dropout_seed(p_.request.seed, step));
+  const std::optional<StepUpdate> update = update_after(step);
+  const double sum = TRY(p_.engine.train_on(batch, loss_scale, dropout_seed(p_.request.seed, step), update));
   if (!std::isfinite(sum)) {
     const std::string kept = last_saved_step_ > 0 ? fmt::format("the adapter of step {} is kept", last_saved_step_) : "no adapter was saved";
     return Error{ErrorCode::kBadData, fmt::format("the loss of step {} is not finite; {}. Try a lower learning rate (now {:.3g})", step, kept,
                                                   static_cast<double>(last_learning_rate_))};
   }
-  const bool compat_update = compat() && step % p_.request.grad_accumulation_steps == 0;
-  if (compat_update) update(1.0F / static_cast<float>(p_.request.grad_accumulation_steps));
-  if (!compat() && window_.empty()) update(1.0F);
+  if (update) last_learning_rate_ = update->learning_rate;
 
   result_.steps = step;
   result_.trained_tokens += batch.real_tokens;
@@ -214,10 +212,13 @@ Status TrainingLoop::train_on(const Batch& batch, std::int64_t step) {
   return {};
 }
 
-void TrainingLoop::update(float gradient_scale) {
-  last_learning_rate_ = p_.learning_rate.at(p_.optimizer.updates_done());
-  p_.optimizer.update(p_.adapters.parameters(), p_.engine.gradients(), gradient_scale, last_learning_rate_, p_.threads);
-  p_.engine.zero_gradients();
+// Compat averages the means of its micro-batches; a native window's gradients are of one loss already.
+std::optional<StepUpdate> TrainingLoop::update_after(std::int64_t step) const {
+  const std::int64_t window = p_.request.grad_accumulation_steps;
+  const bool due = compat() ? step % window == 0 : window_.empty();
+  if (!due) return std::nullopt;
+  return StepUpdate{.gradient_scale = compat() ? 1.0F / static_cast<float>(window) : 1.0F,
+                    .learning_rate = p_.learning_rate.at(p_.engine.updates_done())};
 }
 
 bool TrainingLoop::validation_due(std::int64_t step) const {
@@ -228,7 +229,7 @@ bool TrainingLoop::validation_due(std::int64_t step) const {
 
 Status TrainingLoop::validate(std::int64_t steps_done) {
   const double start = monotonic_seconds();
-  const LossSummary summary = TRY(evaluate_loss(p_.engine, p_.valid_batches->next(), p_.stop));
+  const LossSummary summary = TRY(evaluate_loss([&](const Batch& batch) { return p_.engine.loss_sum(batch); }, p_.valid_batches->next(), p_.stop));
   result_.val_losses.push_back({steps_done, summary.loss});
   const bool best = !compat() && steps_done > 0 && (!best_val_loss_ || summary.loss < *best_val_loss_);
   if (best) {
@@ -275,7 +276,7 @@ void TrainingLoop::report(std::int64_t step) {
   out.step = step;
   out.steps = p_.steps;
   out.train_loss = loss_sum_ / loss_weight_;
-  out.learning_rate = static_cast<double>(p_.optimizer.updates_done() > 0 ? last_learning_rate_ : p_.learning_rate.at(0));
+  out.learning_rate = static_cast<double>(p_.engine.updates_done() > 0 ? last_learning_rate_ : p_.learning_rate.at(0));
   out.steps_per_s = static_cast<double>(report_steps_) / seconds;
   out.tokens_per_s = static_cast<double>(report_tokens_) / seconds;
   out.trained_tokens = result_.trained_tokens;
@@ -306,6 +307,7 @@ Status TrainingLoop::write_metrics() {
 }
 
 Status TrainingLoop::save(std::int64_t step, bool snapshot) {
+  TRY(p_.engine.store_parameters());
   if (!all_finite(p_.adapters.parameters(), p_.adapters.parameter_count())) {
     return Error{
         ErrorCode::kBadData,
@@ -322,6 +324,7 @@ Status TrainingLoop::save(std::int64_t step, bool snapshot) {
 
 Status TrainingLoop::save_best(std::int64_t step) {
   const fs::path path = fs::path(p_.request.adapter_path) / "best_adapters.safetensors";
+  TRY(p_.engine.store_parameters());
   if (!all_finite(p_.adapters.parameters(), p_.adapters.parameter_count())) return {};
   TRY(p_.adapters.save(p_.files, path));
   p_.observer.on_save(step, {path});

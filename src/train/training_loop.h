@@ -9,11 +9,10 @@
 #include <optional>
 #include <vector>
 
-#include "engine/training_engine.h"
+#include "engine/step_engine.h"
 #include "model/adapter.h"
 #include "train/learning_rate.h"
 #include "train/observer.h"
-#include "train/optimizer.h"
 #include "train/request.h"
 #include "train/run_files.h"
 #include "train/train_data.h"
@@ -25,10 +24,8 @@ struct LoopParts {
   const TrainRequest& request;
   std::int64_t steps;  // micro-steps to do (mlx-lm's iters)
   AdapterSet& adapters;
-  TrainingEngine& engine;
-  AdamOptimizer& optimizer;
+  StepEngine& engine;
   const LearningRate& learning_rate;
-  Threads& threads;
   Batcher& train_batches;
   EvaluationBatches* valid_batches;  // null: no validation
   FileSystem& files;
@@ -66,7 +63,7 @@ class TrainingLoop {
   Batch take_batch(std::int64_t step);
   Status check_batch(const Batch& batch, std::int64_t step) const;
   Status train_on(const Batch& batch, std::int64_t step);
-  void update(float gradient_scale);
+  std::optional<StepUpdate> update_after(std::int64_t step) const;
   bool validation_due(std::int64_t step) const;
   Status validate(std::int64_t steps_done);
   void progress(std::int64_t step, double batch_loss);

@@ -1,10 +1,11 @@
 // Probe verbs of the engine: logits, loss, gradients and adapter initialisation for a model folder and a JSON request, written as safetensors.
 //
 // Request keys (all optional but those a verb needs):
-//   adapter         {num_layers, rank, scale, dropout, keys}   absent: no adapters
+//   adapter         {num_layers, rank, scale, dropout, keys, dora}   absent: no adapters
 //   adapter_weights safetensors file loaded into them           absent: initialize(seed)
 //   adapter_folder  instead of the two above: an adapter folder as mlx-lm writes it
 //   recipe          {threads, grad_checkpoint, head_rows_per_chunk, micro_batch_tokens, kernels: "reference" | "cpu"}
+//                   or {mlx: a recipe's mlx field, grad_checkpoint, head_rows_per_chunk}: the MLX engine (gradients, loss)
 //   seed            of lora_init
 //   rows            [[token, ...], ...]                         logits: one segment per row -> "logits.<row>" (T, V)
 //   passes          [{tokens, positions, segment_starts, loss_rows, targets, loss_scale, dropout_seed}, ...]   gradients, loss
@@ -23,6 +24,7 @@
 #include "model/adapter.h"
 #include "model/weights.h"
 #include "probe_verbs.h"
+#include "train/mlx_module.h"
 
 namespace evolora::probe {
 namespace {
@@ -59,15 +61,18 @@ AdapterOptions options_of(const json& request) {
   options.rank = adapter.value("rank", options.rank);
   options.scale = adapter.value("scale", options.scale);
   options.dropout = adapter.value("dropout", options.dropout);
+  options.dora = adapter.value("dora", false);
   if (adapter.contains("keys") && !adapter.at("keys").is_null()) options.keys = adapter.at("keys").get<std::vector<std::string>>();
   return options;
 }
 
-Result<AdapterSet> adapters_of(const json& request, const ModelSpec& spec) {
+Result<AdapterSet> adapters_of(const json& request, const ModelWeights& weights) {
+  const ModelSpec& spec = weights.spec();
   FileSystem& files = real_file_system();
   if (request.contains("adapter_folder")) return load_adapter_folder(files, request.at("adapter_folder").get<std::string>(), spec);
   AdapterSet adapters = TRY(AdapterSet::create(spec, options_of(request)));
   adapters.initialize(request.value("seed", std::uint64_t{0}));
+  adapters.initialize_magnitudes(weights);
   if (request.contains("adapter_weights")) {
     const std::string path = request.at("adapter_weights");
     const SafetensorsFile file = TRY(SafetensorsFile::open(files, path));
@@ -81,7 +86,7 @@ Result<Session> open_session(const std::string& model, const std::string& reques
   json request = json::parse(TRY(files.read(request_path)));
   MlxFolder folder = TRY(MlxFolder::open(files, model));
   ModelWeights weights = TRY(ModelWeights::load(std::move(folder)));
-  AdapterSet adapters = TRY(adapters_of(request, weights.spec()));
+  AdapterSet adapters = TRY(adapters_of(request, weights));
   const Recipe recipe = recipe_of(request);
   return Session{std::move(request), std::move(weights), std::move(adapters), recipe};
 }
@@ -143,7 +148,33 @@ std::string exact(double value) {
   return text;
 }
 
+bool wants_mlx(const Session& session) { return session.request.value("recipe", json::object()).contains("mlx"); }
+
+Result<std::unique_ptr<StepEngine>> make_mlx(Session& session) {
+  const MlxModuleEntry* module = TRY(load_mlx_module());
+  const json recipe = session.request.at("recipe");
+  MlxEngineOptions options;
+  options.recipe = TRY(mlx_recipe_from_json(recipe.at("mlx"), "recipe.mlx"));
+  options.grad_checkpoint = recipe.value("grad_checkpoint", false);
+  options.head_rows_per_chunk = recipe.value("head_rows_per_chunk", std::int64_t{0});
+  return module->make(options, session.weights, session.adapters);
+}
+
+Status run_mlx_gradients(Session& session, const std::string& out) {
+  const std::unique_ptr<StepEngine> engine = TRY(make_mlx(session));
+  json losses = json::array();
+  for (const json& pass : session.request.at("passes")) {
+    const double scale = pass.value("loss_scale", 1.0);
+    losses.push_back(TRY(engine->train_on(batch_of(pass), scale, pass.value("dropout_seed", std::uint64_t{0}), std::nullopt)));
+  }
+  const std::vector<float> gradients = TRY(engine->gradients());
+  const std::map<std::string, std::string> metadata = {
+      {"losses", losses.dump()}, {"engine", engine->record().dump()}, {"planned_arena_bytes", "0"}, {"peak_arena_bytes", "0"}};
+  return write_safetensors(real_file_system(), out, session.adapters.tensors_of(gradients.data()), metadata);
+}
+
 Status run_gradients(Session& session, const std::string& out) {
+  if (wants_mlx(session)) return run_mlx_gradients(session, out);
   Threads threads(session.recipe.threads);
   TrainingEngine engine(session.weights, session.adapters, session.recipe, threads);
   std::vector<Batch> batches;
@@ -167,6 +198,11 @@ Status run_gradients(Session& session, const std::string& out) {
 }
 
 Status run_loss(Session& session) {
+  if (wants_mlx(session)) {
+    const std::unique_ptr<StepEngine> engine = TRY(make_mlx(session));
+    for (const json& pass : session.request.at("passes")) std::printf("%s\n", exact(TRY(engine->loss_sum(batch_of(pass)))).c_str());
+    return {};
+  }
   Threads threads(session.recipe.threads);
   TrainingEngine engine(session.weights, session.adapters, session.recipe, threads);
   for (const json& pass : session.request.at("passes")) std::printf("%s\n", exact(engine.loss_sum(batch_of(pass))).c_str());
