@@ -89,7 +89,8 @@ Batch random_batch(std::int64_t rows, std::int64_t tokens, std::int64_t vocab, s
 double seconds_now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 Result<Json> run_one(const Arguments& arguments) {
-  const ModelWeights weights = TRY(ModelWeights::load(TRY(MlxFolder::open(real_file_system(), arguments.model))));
+  MlxFolder folder = TRY(MlxFolder::open(real_file_system(), arguments.model));
+  const ModelWeights weights = TRY(ModelWeights::load(std::move(folder)));
   AdapterOptions adapter{.num_layers = std::min(arguments.layers, weights.spec().num_layers)};
   adapter.dora = arguments.adapters.front() == "dora";
   AdapterSet adapters = TRY(AdapterSet::create(weights.spec(), adapter));

@@ -172,6 +172,37 @@ TEST_F(MlxEngineTest, UpdatesAreThoseOfTheFusedOptimizer) {
   }
 }
 
+// The default on GPUs. On a CPU MLX calls g++ for it, which a machine that built this has.
+TEST_F(MlxEngineTest, ACompiledStepIsTheEagerStep) {
+  TestModel model;
+  model.num_layers = 1;
+  const ModelWeights weights = load(model);
+  const std::vector<Batch> batches = {make_batch({20, 12}, model.vocab_size, 7), make_batch({9, 31}, model.vocab_size, 8)};
+  for (MlxRecipe recipe : {standard_mlx_recipe(), optimized_mlx_recipe()}) {
+    std::vector<std::vector<float>> results;
+    for (const MlxStep step : {MlxStep::kEager, MlxStep::kCompiled}) {
+      recipe.step = step;
+      AdapterSet adapters = make_adapters(weights.spec(), {.num_layers = 1, .rank = 3, .scale = 2.0F});
+      MlxEngineOptions options = options_of(recipe);
+      options.adam.eps = 1.0F;  // updates proportional to the gradients, so that their rounding stays what it is
+      const auto engine = make_engine(weights, adapters, options);
+      ASSERT_TRUE(engine->train_on(batches[0], 1.0 / 21, 0, std::nullopt).ok());
+      ASSERT_TRUE(engine->train_on(batches[1], 1.0 / 27, 0, StepUpdate{.gradient_scale = 0.5F, .learning_rate = 1.0F}).ok());
+      EXPECT_EQ(engine->record()["step"], step == MlxStep::kCompiled ? "compiled" : "eager");
+      ASSERT_TRUE(engine->store_parameters().ok());
+      results.emplace_back(adapters.parameters(), adapters.parameters() + adapters.parameter_count());
+    }
+    AdapterSet start = make_adapters(weights.spec(), {.num_layers = 1, .rank = 3, .scale = 2.0F});
+    std::vector<float> moved(results[0]);
+    for (std::size_t i = 0; i < moved.size(); ++i) {
+      moved[i] -= start.parameters()[i];
+      results[1][i] -= results[0][i];
+    }
+    EXPECT_GT(norm(moved), 0.0);
+    EXPECT_LT(norm(results[1]), rounding_bound(weights.spec(), norm(moved)) + std::numeric_limits<float>::epsilon() * norm(results[0]));
+  }
+}
+
 TEST_F(MlxEngineTest, ALossThatIsNotFiniteChangesNothing) {
   const ModelWeights weights = load({});
   AdapterSet adapters = make_adapters(weights.spec(), {.num_layers = 1, .rank = 3, .scale = 2.0F});

@@ -262,8 +262,11 @@ mx::array swiglu_down(const mx::array& gate, const mx::array& up, const MlxLinea
   const GroupCall call(group, adapters);
   const auto forward = [call](const Arrays& in) { return call.forward(swiglu(in[0], in[1]), tail(in, 2)); };
   const auto backward = [call](const Arrays& in, const Arrays& cotangents, const Arrays& outputs) {
-    const mx::array& g = in[0];
-    const mx::array& u = in[1];
+    // Tied to the gradient that arrives: otherwise MLX may compute the product early, and a compiled step finds it equal to the forward pass's and
+    // keeps that one.
+    const Arrays later = mx::depends({in[0], in[1]}, {cotangents[0]});
+    const mx::array& g = later[0];
+    const mx::array& u = later[1];
     const GroupCall::Gradients gradients = call.backward(swiglu(g, u), tail(in, 2), cotangents, outputs);
     const mx::array s = mx::sigmoid(g);
     const mx::array one = mx::array(1.0F, g.dtype());
