@@ -14,6 +14,7 @@ void add_train_flags(CLI::App& app, const std::shared_ptr<TrainFlags>& flags) {
   for (const RequestKey& key : request_keys()) {
     if (!key.has_flag) continue;
     const std::string name(key.key);
+    if (app.get_option_no_throw(flag_of_key(name)) != nullptr) continue;  // the command has its own meaning for it
     if (key.kind == ValueKind::kBool) {
       flags->options[name] = app.add_flag(flag_of_key(name))->description(std::string(key.help));
       continue;

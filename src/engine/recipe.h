@@ -37,7 +37,7 @@ struct Recipe {
   // head, attention and everything else stay fp32. Changes losses and gradients by its rounding, so it is never chosen by the planner.
   Arithmetic forward_arithmetic = Arithmetic::kFp32;
   Arithmetic backward_arithmetic = Arithmetic::kFp32;  // fp32 or bf16
-  MlxRecipe mlx;                 // of the MLX engine; of the rest it heeds recompute (nothing or block) and head_rows_per_chunk
+  MlxRecipe mlx;                                       // of the MLX engine; of the rest it heeds recompute (nothing or block) and head_rows_per_chunk
   bool release_weights = false;  // unmap a weight's pages after each use: resident memory without the model, for page faults from the page cache
 
   bool operator==(const Recipe&) const = default;

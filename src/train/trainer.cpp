@@ -98,7 +98,8 @@ Status check_request(const TrainRequest& request) {
   if (!request.train && !request.test) return Error{ErrorCode::kUsage, "nothing to do: give --train, --test or both"};
   if (request.train && request.adapter_path.empty()) return Error{ErrorCode::kUsage, "--adapter-path is empty: training needs a folder to write to"};
   if (request.engine == "mlx") {
-    if (request.resume) return Error{ErrorCode::kUsage, "--resume: only the fused engine saves what a run needs to go on; leave --engine mlx or --resume away"};
+    if (request.resume)
+      return Error{ErrorCode::kUsage, "--resume: only the fused engine saves what a run needs to go on; leave --engine mlx or --resume away"};
     return {};
   }
   if (request.device != "cpu") return Error{ErrorCode::kUsage, "--device gpu: the fused engine runs on CPUs; give --engine mlx too"};
@@ -391,7 +392,8 @@ Status Run::train() {
     const AdamOptions adam = TRY(parse_optimizer(request_.optimizer, request_.optimizer_config));
     optimizer_.emplace(adam, adapters_.parameter_count(), select_kernels(recipe_.kernels));
     step_engine_ = std::make_unique<FusedStepEngine>(*engine_, adapters_, *optimizer_, *threads_);
-    if (request_.semantics == Semantics::kNative) save = [this](const nlohmann::ordered_json& loop, bool pending) { return save_state(loop, pending); };
+    if (request_.semantics == Semantics::kNative)
+      save = [this](const nlohmann::ordered_json& loop, bool pending) { return save_state(loop, pending); };
   }
   loop_.emplace(LoopParts{request_, steps_, adapters_, *step_engine_, *learning_rate_, *train_batches_, valid_batches_ ? &*valid_batches_ : nullptr,
                           files_, observer_, *metrics_, control_.stop, save});
@@ -428,7 +430,9 @@ TrainResult Run::result_so_far() const {
 
 Status Run::write_record(const std::string& status, const std::string& error) {
   RunOutcome outcome{status, error, {}, 0, plan_.expected_peak_rss_bytes, plan_.predicted_seconds, plan_.fma_peak_flops, recipe_, {}};
-  outcome.applied = applied_record(engine_->call_counts(), recipe_, *weights_, adapters_, optimizer_ ? optimizer_->updates_done() : 0, initial_adapter_);
+  if (engine_)
+    outcome.applied =
+        applied_record(engine_->call_counts(), recipe_, *weights_, adapters_, optimizer_ ? optimizer_->updates_done() : 0, initial_adapter_);
   if (loop_) {
     outcome.best_val_loss = loop_->best_val_loss();
     outcome.best_val_step = loop_->best_val_step();
