@@ -23,6 +23,7 @@ const Words<MlxSwiglu> kSwiglu = {{"standard", MlxSwiglu::kStandard}, {"optimize
 const Words<MlxHeadLoss> kHeadLoss = {{"standard", MlxHeadLoss::kStandard}, {"optimized", MlxHeadLoss::kOptimized}};
 const Words<MlxStep> kStep = {{"device_default", MlxStep::kDeviceDefault}, {"eager", MlxStep::kEager}, {"compiled", MlxStep::kCompiled}};
 const Words<MlxArithmetic> kArithmetic = {{"stored", MlxArithmetic::kStored}, {"fp32", MlxArithmetic::kFp32}};
+const Words<MlxGraphs> kGraphs = {{"device_default", MlxGraphs::kDeviceDefault}, {"small", MlxGraphs::kSmall}};
 const Words<bool> kBuffers = {{"cleared", false}, {"kept", true}};
 
 template <typename Enum>
@@ -56,10 +57,10 @@ MlxRecipe standard_mlx_recipe() { return {}; }
 
 MlxRecipe optimized_mlx_recipe() {
   MlxRecipe recipe;
-  recipe.lora_linear = MlxLoraLinear::kGrouped;
+  recipe.lora_linear = MlxLoraLinear::kOptimized;
   recipe.swiglu = MlxSwiglu::kOptimized;
-  recipe.head_loss = MlxHeadLoss::kOptimized;
   recipe.keep_buffers = true;
+  recipe.graphs = MlxGraphs::kSmall;
   return recipe;
 }
 
@@ -69,7 +70,8 @@ Json mlx_recipe_to_json(const MlxRecipe& recipe) {
           {"head_loss", word(recipe.head_loss)},
           {"step", word_of(kStep, recipe.step)},
           {"arithmetic", word_of(kArithmetic, recipe.arithmetic)},
-          {"buffers", word_of(kBuffers, recipe.keep_buffers)}};
+          {"buffers", word_of(kBuffers, recipe.keep_buffers)},
+          {"graphs", word_of(kGraphs, recipe.graphs)}};
 }
 
 Result<MlxRecipe> mlx_recipe_from_json(const Json& json, const std::string& source) {
@@ -93,8 +95,10 @@ Result<MlxRecipe> mlx_recipe_from_json(const Json& json, const std::string& sour
       TRY(read(kArithmetic, place, value, recipe.arithmetic));
     } else if (key == "buffers") {
       TRY(read(kBuffers, place, value, recipe.keep_buffers));
+    } else if (key == "graphs") {
+      TRY(read(kGraphs, place, value, recipe.graphs));
     } else {
-      const std::vector<std::string> known = {"lora_linear", "swiglu", "head_loss", "step", "arithmetic", "buffers"};
+      const std::vector<std::string> known = {"lora_linear", "swiglu", "head_loss", "step", "arithmetic", "buffers", "graphs"};
       return Error{ErrorCode::kUsage, fmt::format("{}: there is no such field{}", place, did_you_mean(key, known))};
     }
   }

@@ -5,6 +5,7 @@
 #include <mlx/random.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <functional>
 #include <map>
 #include <stdexcept>
@@ -241,11 +242,19 @@ void set_recommended_wired_limit() {
   if (const auto* bytes = std::get_if<std::size_t>(&found->second)) mx::set_wired_limit(*bytes);
 }
 
+// MLX reads them when the device is first used.
+void limit_graphs() {
+  constexpr int kKeepWhatTheUserSet = 0;
+  setenv("MLX_MAX_OPS_PER_BUFFER", "40", kKeepWhatTheUserSet);
+  setenv("MLX_MAX_MB_PER_BUFFER", "200", kKeepWhatTheUserSet);
+}
+
 }  // namespace
 
 Result<std::unique_ptr<StepEngine>> make_mlx_engine(const MlxEngineOptions& options, const ModelWeights& weights, AdapterSet& adapters) {
   try {
     const bool gpu = options.device == MlxDevice::kGpu;
+    if (gpu && options.recipe.graphs == MlxGraphs::kSmall) limit_graphs();
     const mx::Device device(gpu ? mx::Device::gpu : mx::Device::cpu);
     if (!mx::is_available(device)) {
       return Error{ErrorCode::kUnsupported,

@@ -25,6 +25,8 @@ MlxRecipe with(MlxLoraLinear lora, MlxSwiglu swiglu, MlxHeadLoss head) {
   return recipe;
 }
 
+MlxRecipe everything_replaced() { return with(MlxLoraLinear::kGrouped, MlxSwiglu::kOptimized, MlxHeadLoss::kOptimized); }
+
 const std::vector<std::pair<const char*, MlxRecipe>> kRecipes = {
     {"standard", standard_mlx_recipe()},
     {"optimized lora_linear", with(MlxLoraLinear::kOptimized, MlxSwiglu::kStandard, MlxHeadLoss::kStandard)},
@@ -32,6 +34,7 @@ const std::vector<std::pair<const char*, MlxRecipe>> kRecipes = {
     {"optimized swiglu", with(MlxLoraLinear::kOptimized, MlxSwiglu::kOptimized, MlxHeadLoss::kStandard)},
     {"optimized head_loss", with(MlxLoraLinear::kStandard, MlxSwiglu::kStandard, MlxHeadLoss::kOptimized)},
     {"optimized", optimized_mlx_recipe()},
+    {"everything replaced", everything_replaced()},
 };
 
 std::unique_ptr<StepEngine> make_engine(const ModelWeights& weights, AdapterSet& adapters, MlxEngineOptions options = {}) {
@@ -246,7 +249,7 @@ TEST_F(MlxEngineTest, DoraMagnitudeGradientIsTheDifferenceOfLosses) {
   const ModelWeights weights = load({});
   AdapterSet adapters = dora_adapters(weights);
   const Batch batch = make_batch({17, 9}, weights.spec().vocab_size, 11);
-  const StepResult step = mlx_step(weights, adapters, options_of(optimized_mlx_recipe()), batch);
+  const StepResult step = mlx_step(weights, adapters, options_of(everything_replaced()), batch);
   std::vector<float> direction(adapters.parameter_count(), 0.0F);
   for (const AdapterModule& module : adapters.modules()) {
     const auto first = static_cast<std::ptrdiff_t>(*module.m_offset);
@@ -312,13 +315,13 @@ TEST_F(MlxEngineTest, ALayerThatCannotBeGroupedSaysWhyAndIsStillRight) {
 
   AdapterSet adapters = make_adapters(weights.spec(), {.num_layers = 2, .rank = 4, .scale = 2.0F});
   const Batch batch = make_batch({17, 9}, weights.spec().vocab_size, 12);
-  const auto engine = make_engine(weights, adapters, options_of(optimized_mlx_recipe()));
+  const auto engine = make_engine(weights, adapters, options_of(everything_replaced()));
   const nlohmann::ordered_json record = engine->record();
   ASSERT_EQ(record["fallbacks"].size(), 1U) << record.dump(1);
   EXPECT_EQ(record["fallbacks"][0]["layers"], nlohmann::ordered_json::array({2}));
   EXPECT_THAT(record["fallbacks"][0]["reason"].get<std::string>(), HasSubstr("mlp.gate_proj is 8-bit group 32, mlp.up_proj is 4-bit group 32"));
   EXPECT_EQ(record["layers"]["lora_linear"]["grouped"], 2);
-  expect_same(run_step(weights, adapters, kReference, batch), mlx_step(weights, adapters, options_of(optimized_mlx_recipe()), batch), weights.spec(),
+  expect_same(run_step(weights, adapters, kReference, batch), mlx_step(weights, adapters, options_of(everything_replaced()), batch), weights.spec(),
               "mixed");
 }
 
@@ -326,7 +329,7 @@ TEST_F(MlxEngineTest, AdapterDropoutKeepsTheStandardPathAndItsMasksDependOnTheSe
   const ModelWeights weights = load({});
   AdapterSet adapters = make_adapters(weights.spec(), {.num_layers = 2, .rank = 4, .scale = 2.0F, .dropout = 0.3F});
   const Batch batch = make_batch({17, 9}, weights.spec().vocab_size, 13);
-  const auto engine = make_engine(weights, adapters, options_of(optimized_mlx_recipe()));
+  const auto engine = make_engine(weights, adapters, options_of(everything_replaced()));
   EXPECT_THAT(engine->record()["fallbacks"].dump(), HasSubstr("adapter dropout"));
   EXPECT_EQ(engine->record()["layers"]["lora_linear"]["standard"], 2);
   const double first = *engine->train_on(batch, 1.0, 1, std::nullopt);
