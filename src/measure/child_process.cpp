@@ -69,12 +69,22 @@ std::vector<char*> pointers_of(std::vector<std::string>& texts) {
   ::_exit(127);
 }
 
-std::size_t polled_peak(pid_t pid) {
+struct PolledMemory {
+  std::size_t peak_bytes = 0;  // VmHWM
+  std::size_t now_bytes = 0;   // VmRSS, which the kernel lists after it
+};
+
+PolledMemory polled_memory(pid_t pid) {
+  PolledMemory memory;
+  const auto kilobytes = [](const std::string& line) { return static_cast<std::size_t>(std::strtoull(line.c_str() + 6, nullptr, 10)) * 1024; };
   std::ifstream status("/proc/" + std::to_string(pid) + "/status");
   for (std::string line; std::getline(status, line);) {
-    if (line.rfind("VmHWM:", 0) == 0) return static_cast<std::size_t>(std::strtoull(line.c_str() + 6, nullptr, 10)) * 1024;
+    if (line.rfind("VmHWM:", 0) == 0) memory.peak_bytes = kilobytes(line);
+    if (line.rfind("VmRSS:", 0) != 0) continue;
+    memory.now_bytes = kilobytes(line);
+    break;
   }
-  return 0;
+  return memory;
 }
 
 double seconds_of(const timeval& time) { return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec); }
@@ -131,6 +141,7 @@ Result<ChildResult> run_measured(const ChildRequest& request) {
   ::close(report[0]);
 
   Waiter waiter{pid, static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))};
+  MemoryTimeline timeline;
   double asked_to_end = 0;
   for (;;) {
     const auto gone = waiter.gone();
@@ -141,7 +152,9 @@ Result<ChildResult> run_measured(const ChildRequest& request) {
       if (!gone.ok()) return gone.error();
       break;
     }
-    result.polled_rss_bytes = std::max(result.polled_rss_bytes, polled_peak(pid));
+    const PolledMemory memory = polled_memory(pid);
+    result.polled_rss_bytes = std::max(result.polled_rss_bytes, memory.peak_bytes);
+    if (memory.now_bytes > 0) timeline.add(now - start, memory.now_bytes);
     result.timed_out = result.timed_out || (request.timeout_seconds > 0 && now - start > request.timeout_seconds);
     result.stopped = result.stopped || (request.stop != nullptr && request.stop->load());
     if (!result.timed_out && !result.stopped) continue;
@@ -160,6 +173,7 @@ Result<ChildResult> run_measured(const ChildRequest& request) {
   }
   result.exit_status = WIFSIGNALED(waiter.status) ? 128 + WTERMSIG(waiter.status) : WEXITSTATUS(waiter.status);
   result.cpu_seconds = seconds_of(waiter.usage.ru_utime) + seconds_of(waiter.usage.ru_stime);
+  result.memory = timeline.points();
   result.involuntary_switches = waiter.usage.ru_nivcsw;
   result.major_faults = waiter.usage.ru_majflt;
   const auto accounted = static_cast<std::size_t>(waiter.usage.ru_maxrss) * 1024;

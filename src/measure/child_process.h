@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/file_system.h"
+#include "measure/memory_timeline.h"
 
 namespace evolora {
 
@@ -30,6 +31,7 @@ struct ChildResult {
   // than this process and gone within 50 ms may show this process's own size instead.
   std::size_t peak_rss_bytes = 0;
   std::size_t polled_rss_bytes = 0;  // VmHWM as it was last seen while it ran: a little lower at most
+  std::vector<MemoryPoint> memory;   // VmRSS as it was seen while it ran
   long involuntary_switches = 0;     // how often somebody else got its processor
   long major_faults = 0;             // pages that had to come from the disk
 };

@@ -1,6 +1,8 @@
 // Measuring a child from outside, on small programs that every system has.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "base/test_folder.h"
 #include "measure/child_process.h"
 
@@ -42,6 +44,23 @@ TEST_F(ChildProcess, PeakMemoryIsTheChilds) {
   EXPECT_EQ(result.exit_status, 0);
   EXPECT_GE(result.peak_rss_bytes, 200U << 20);
   EXPECT_LT(result.peak_rss_bytes, 230U << 20);
+}
+
+TEST_F(ChildProcess, MemoryIsSeenOverTime) {
+  // The same process is small at first, then holds a buffer of 200 MiB for several polls.
+  const ChildResult result = run(request({"sh", "-c", "sleep 0.3; exec dd if=/dev/zero of=/dev/null bs=200M count=10"}));
+  ASSERT_EQ(result.exit_status, 0);
+  ASSERT_GE(result.memory.size(), 3U);
+  EXPECT_LT(result.memory.front().rss_bytes, 50U << 20);
+  std::size_t highest = 0;
+  for (std::size_t i = 0; i < result.memory.size(); ++i) {
+    highest = std::max(highest, result.memory[i].rss_bytes);
+    EXPECT_LT(result.memory[i].seconds, result.wall_seconds);
+    EXPECT_GT(result.memory[i].seconds, i > 0 ? result.memory[i - 1].seconds : 0);
+  }
+  EXPECT_GE(highest, 200U << 20);
+  // The kernel counts per thread in batches of 64 pages: what is read may be that much off.
+  EXPECT_LE(highest, result.peak_rss_bytes + (64U << 12));
 }
 
 TEST_F(ChildProcess, SmallChildrenDoNotInheritTheParentsPeak) {

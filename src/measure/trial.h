@@ -36,7 +36,9 @@ struct TrialRecord {
   double cpu_seconds = 0;
   double training_seconds = 0;    // as the child reports it; 0: not reported
   double memory_delta_bytes = 0;  // peak above what the program needs before it loads anything
-  nlohmann::ordered_json notes;   // everything else: applied proof, digests, versions, load, faults
+  // Everything else: applied proof, digests, versions, load, faults; curves as lists of [x, y]: "train_losses" and "val_losses" over steps (of an
+  // external command over its reports), "memory" in bytes over seconds.
+  nlohmann::ordered_json notes;
 };
 
 nlohmann::ordered_json trial_to_json(const TrialRecord& record);

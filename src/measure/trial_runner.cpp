@@ -40,15 +40,36 @@ void set_progress(TrialSample& sample, const std::vector<double>& val, const std
   sample.progress = curve.front() - curve.back();
 }
 
-std::vector<double> curve_of(const Json& run, const char* key) {
-  std::vector<double> out;
+struct LossCurve {
+  std::vector<double> losses;
+  Json points = Json::array();  // [[step, loss], ...], as the record keeps it
+};
+
+LossCurve curve_of(const Json& run, const char* key) {
+  LossCurve out;
   const auto found = run.find(key);
   if (found == run.end() || !found->is_array()) return out;
   for (const Json& point : *found) {
     if (!point.is_object()) continue;
-    if (const auto loss = finite(point, "loss")) out.push_back(*loss);
+    const auto loss = finite(point, "loss");
+    if (!loss) continue;
+    out.losses.push_back(*loss);
+    if (const auto step = finite(point, "step")) out.points.push_back({*step, *loss});
   }
   return out;
+}
+
+// Of an external command, which says no steps: its reports are numbered from 1.
+Json numbered(const std::vector<double>& losses) {
+  Json points = Json::array();
+  for (std::size_t i = 0; i < losses.size(); ++i) points.push_back({i + 1, losses[i]});
+  return points;
+}
+
+Json memory_points(const std::vector<MemoryPoint>& memory) {
+  Json points = Json::array();
+  for (const MemoryPoint& point : memory) points.push_back({std::round(point.seconds * 1000) / 1000, point.rss_bytes});
+  return points;
 }
 
 std::optional<std::int64_t> whole(const Json& json, const char* key) {
@@ -168,6 +189,7 @@ Result<TrialRecord> TrialRunner::run(const TrialPlace& place, const std::atomic<
                   {"involuntary_switches", done.involuntary_switches},
                   {"major_faults", done.major_faults},
                   {"polled_rss_bytes", done.polled_rss_bytes},
+                  {"memory", memory_points(done.memory)},
                   {"exit_status", done.exit_status}};
   if (done.stopped) {
     fail(record, TrialStatus::kInterrupted, "stopped by the user");
@@ -199,7 +221,11 @@ Status TrialRunner::collect_own(const fs::path& folder, TrialRecord& record) {
   sample.steps = whole(*run, "steps");
   sample.tokens = whole(*run, "trained_tokens");
   record.training_seconds = std::max(0.0, finite(*run, "training_seconds").value_or(0));
-  set_progress(sample, curve_of(*run, "val_losses"), curve_of(*run, "train_losses"));
+  const LossCurve val = curve_of(*run, "val_losses");
+  const LossCurve train = curve_of(*run, "train_losses");
+  record.notes["train_losses"] = train.points;
+  record.notes["val_losses"] = val.points;
+  set_progress(sample, val.losses, train.losses);
   if (record.notes["applied"].is_object()) {
     const Json init = record.notes["applied"].value("adapter_init_sha256", Json());
     if (init.is_string()) sample.adapter_init = init.get<std::string>();
@@ -234,6 +260,8 @@ Status TrialRunner::collect_external(const Arm& arm, const fs::path& folder, Tri
   };
   record.sample.tokens = last_whole("tokens");
   record.sample.steps = last_whole("steps");
+  record.notes["train_losses"] = numbered(values("train_loss"));
+  record.notes["val_losses"] = numbered(values("val_loss"));
   set_progress(record.sample, values("val_loss"), values("train_loss"));
   if (const auto seconds = values("training_seconds"); !seconds.empty()) record.training_seconds = std::max(0.0, seconds.back());
   if (record.training_seconds > record.sample.wall_seconds + 0.05) {
