@@ -11,10 +11,10 @@ export CMAKE_CXX_COMPILER_LAUNCHER ?= $(CCACHE)
 endif
 
 .DEFAULT_GOAL := build
-.PHONY: help bootstrap build all-targets test demo oracle bench asan tsan fuzz lint format clean
+.PHONY: help bootstrap build all-targets test browser-test demo oracle bench asan tsan fuzz lint format clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
 
 bootstrap:  ## install what is missing to build and test (asks nothing; quick the second time)
 	@tools/bootstrap.sh build
@@ -51,6 +51,11 @@ bench: bootstrap  ## kernel benchmarks, then our engine beside PEFT and mlx-lm i
 	build/python/bin/python bench/run_peers.py --tokens 512 --models qwen2.5-0.5b --rounds 1
 	build/python/bin/python bench/run_finetune.py
 	build/python/bin/python bench/sweep.py
+
+browser-test: bootstrap  ## reports in a headless Chromium: no errors, every plot drawn, light and dark, narrow and wide
+	@tools/bootstrap.sh browser
+	$(MAKE) --no-print-directory build
+	EVOLORA_BINARY=$(BUILD)/evolora EVOLORA_SCREENSHOTS=build/screenshots python3 -B tests/browser/report_test.py
 
 asan:  ## the whole test suite under the address and undefined-behaviour sanitizers
 	$(MAKE) --no-print-directory test PRESET=asan

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Installs what is missing for one or more parts of the project, says what it does and asks nothing:
-#   build   compiler, libraries and lint tools (Debian packages), MLX's C++ library in build/mlx; checks Rust
+#   build   compiler, libraries and lint tools (Debian packages), MLX's C++ library in build/mlx, the plot library of reports in build/plots; checks Rust
 #   demo    pip, with which `evolora fetch` gets its model
 #   oracle  Python packages of the oracle tests in build/python, the models they use in build/models
 #   peers   PEFT and torch in build/peers (large)
 #   fuzz    clang and libFuzzer
+#   browser Chromium, in which reports are looked at
 # On a system without apt it names what to install. Exit status 2: something is missing that this script cannot install.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -73,6 +74,7 @@ part_build() {
   version=$(cmake --version | awk 'NR == 1 {print $3}')
   at_least "$minimum_cmake" "$version" || fail "cmake $version is too old: $minimum_cmake or newer is needed"
   install_mlx
+  install_plots
 }
 
 has_pip() { python3 -m pip --version >/dev/null 2>&1; }
@@ -93,6 +95,13 @@ install_mlx() {
     say "MLX could not be installed (see $log): the build leaves the MLX engine out"
     rm -rf build/mlx
   fi
+}
+
+# install_plots: reports are tables without it, so nothing here ends the bootstrap.
+install_plots() {
+  local log=build/plots.log
+  if ! has npm && [ ! -d build/plots ] && has apt-get; then (install_packages nodejs npm) || true; fi
+  tools/plots.sh >"$log" 2>&1 || say "the plot library could not be installed (see $log): the build leaves plots out of reports"
 }
 
 part_demo() {
@@ -136,12 +145,19 @@ part_fuzz() {
   has clang++-14 || fail "clang++-14 with libFuzzer is missing: install clang 14 and its compiler-rt"
 }
 
+part_browser() {
+  has chromium || has chromium-browser || has google-chrome || has google-chrome-stable || [ -n "${EVOLORA_BROWSER:-}" ] || {
+    has apt-get || fail "Chromium is missing: install it, or name it in EVOLORA_BROWSER"
+    install_packages chromium fonts-dejavu-core
+  }
+}
+
 mkdir -p build
 [ $# -gt 0 ] || set -- build
 for part in "$@"; do
   case $part in
-    build | demo | oracle | peers | fuzz) "part_$part" ;;
-    *) fail "unknown part '$part': expected build, demo, oracle, peers or fuzz" ;;
+    build | demo | oracle | peers | fuzz | browser) "part_$part" ;;
+    *) fail "unknown part '$part': expected build, demo, oracle, peers, fuzz or browser" ;;
   esac
 done
 say "ready: $*"

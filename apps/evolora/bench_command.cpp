@@ -8,7 +8,7 @@
 #include "bench_printer.h"
 #include "command.h"
 #include "interrupt.h"
-#include "measure/bench_plan.h"
+#include "measure/bench_folder.h"
 #include "measure/machine_notes.h"
 #include "terminal.h"
 #include "train_flags.h"
@@ -133,15 +133,10 @@ Result<BenchPlan> make_plan(const BenchArguments& a, const TrainFlags& flags, Fi
   return plan;
 }
 
-Result<BenchPlan> read_plan(FileSystem& files, const fs::path& folder) {
-  const fs::path path = folder / "plan.json";
-  return plan_from_json(TRY(read_json_object(files, path)), path.string());
-}
-
 // A new folder with its plan, or with --resume the plan that is there.
 Result<BenchPlan> open_folder(const BenchArguments& a, const TrainFlags& flags, FileSystem& files) {
   const fs::path folder = a.out;
-  if (a.resume) return read_plan(files, folder);
+  if (a.resume) return read_bench_plan(files, folder);
   if (files.exists(folder / "plan.json")) {
     return Error{ErrorCode::kUsage, fmt::format("{} already holds a bench: continue it with --resume, or give another folder with --out", a.out)};
   }
@@ -228,7 +223,7 @@ Status run_controls(const BenchArguments& a, const TrainFlags& flags, FileSystem
                                                              : "Control 2: a known slowdown must be REJECTed as slower"));
     TRY(files.create_directories(folder / name));
     if (!files.exists(folder / name / "plan.json")) TRY(write_file_atomically(files, folder / name / "plan.json", plan_to_json(plan).dump(2) + "\n"));
-    plan = TRY(read_plan(files, folder / name));
+    plan = TRY(read_bench_plan(files, folder / name));
     Verdict verdict;
     TRY(run_bench_in(plan, folder / name, files, verdict));
     const bool called_worse = verdict.reason.find("worse in") != std::string::npos;
@@ -245,8 +240,7 @@ Status run_controls(const BenchArguments& a, const TrainFlags& flags, FileSystem
 Status run_verify(const std::string& path) {
   FileSystem& files = real_file_system();
   const fs::path folder = path;
-  const BenchPlan plan = TRY(read_plan(files, folder));
-  const std::vector<TrialRecord> records = TRY(read_samples(files, folder / "samples.jsonl", plan_digest(plan)));
+  const auto [plan, records] = TRY(read_bench_folder(files, folder));
   BenchPrinter printer(plan);
   printer.print_plan();
   Json now;
@@ -259,17 +253,11 @@ Status run_verify(const std::string& path) {
     printer.print_report(report, records);
     now = report_to_json(report);
   }
-  if (!files.exists(folder / "verdict.json")) {
+  if (TRY(kept_verdict_agrees(files, folder, plan.design, now))) {
+    fmt::print("\nThe samples give the verdict that verdict.json holds.\n");
+  } else {
     fmt::print("\n{} has no verdict.json to compare with (the bench did not end)\n", path);
-    return {};
   }
-  const Json kept = TRY(read_json_object(files, folder / "verdict.json"));
-  const char* key = plan.design == BenchDesign::kPaired ? "decision" : "class";
-  if (kept.value(key, Json()) != now[key]) {
-    return Error{ErrorCode::kBadData, fmt::format("{}: says {}, but its samples say {}", (folder / "verdict.json").string(),
-                                                  kept.value(key, Json()).dump(), now[key].dump())};
-  }
-  fmt::print("\nThe samples give the verdict that verdict.json holds.\n");
   return {};
 }
 

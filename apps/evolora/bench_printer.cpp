@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "measure/bench_folder.h"
+#include "report/text.h"
 #include "terminal.h"
 
 namespace evolora {
@@ -23,25 +25,6 @@ std::string applied_text(const TrialRecord& record) {
   const auto applied = record.notes.find("applied");
   if (applied == record.notes.end() || !applied->is_object()) return "";
   return fmt::format("  applied yes, {} blocks", applied->value("adapted_layers", nlohmann::ordered_json()).dump());
-}
-
-std::string figure(double value) {
-  const double size = std::abs(value);
-  return size >= 1000 ? fmt::format("{:.0f}", value) : size >= 1 || size == 0 ? fmt::format("{:.4g}", value) : fmt::format("{:.3g}", value);
-}
-
-std::vector<const TrialRecord*> trials_of(std::span<const TrialRecord> records, ArmRole role, BenchDesign design) {
-  std::vector<const TrialRecord*> out;
-  if (design == BenchDesign::kPaired) {
-    for (const PairRecords& pair : pairs_of(records)) {
-      if (pair.pair > 0) out.push_back(role == ArmRole::kBaseline ? pair.baseline : pair.candidate);
-    }
-    return out;
-  }
-  for (const TrialRecord& record : records) {
-    if (record.role == role && record.status != TrialStatus::kInterrupted) out.push_back(&record);
-  }
-  return out;
 }
 
 Style style_of(Decision decision) {
@@ -104,14 +87,14 @@ void BenchPrinter::on_look(const Verdict& verdict, std::size_t look) {
 
 void BenchPrinter::print_figures(std::span<const TrialRecord> records) const {
   for (const ArmRole role : {ArmRole::kBaseline, ArmRole::kCandidate}) {
-    const auto trials = trials_of(records, role, plan_.design);
+    const auto trials = trials_of(plan_.design, records, role);
     const auto ok = std::count_if(trials.begin(), trials.end(), [](const TrialRecord* t) { return t->status == TrialStatus::kOk; });
     fmt::print("\n{}: {} ({} of {} trials valid)\n", styled(Style::kBold, role == ArmRole::kBaseline ? "Baseline" : "Candidate"),
                plan_.arm(role).name, ok, trials.size());
     fmt::print("  {:<20} {:>10} {:>10}   {}\n", "", "mean", "sd", "95 % interval");
     for (const FigureSummary& f : figures_of(trials)) {
-      fmt::print("  {:<20} {:>10} {:>10}   {} to {}\n", f.name, figure(f.summary.mean), figure(f.summary.sd), figure(f.summary.interval.low),
-                 figure(f.summary.interval.high));
+      fmt::print("  {:<20} {:>10} {:>10}   {} to {}\n", f.name, figure_text(f.summary.mean), figure_text(f.summary.sd),
+                 figure_text(f.summary.interval.low), figure_text(f.summary.interval.high));
     }
   }
 }

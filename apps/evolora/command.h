@@ -19,6 +19,7 @@ Command add_generate_command(CLI::App& program);
 Command add_eval_command(CLI::App& program);
 Command add_plan_command(CLI::App& program);
 Command add_bench_command(CLI::App& program);
+Command add_report_command(CLI::App& program);
 Command add_doctor_command(CLI::App& program);
 Command add_fetch_command(CLI::App& program);
 Command add_convert_command(CLI::App& program);

@@ -56,9 +56,10 @@ int run_program(int argc, char** argv) {
   CLI::App program("Fine-tunes MLX language models with LoRA on the CPU: fast, small, and with mlx-lm's flags and files.", "evolora");
   program.set_version_flag("--version", "evolora " EVOLORA_VERSION);
   program.allow_extras();
+  program.require_subcommand(0, 1);  // what follows a command is never another one: `evolora report bench` means the folder
   const std::vector<Command> commands = {add_fetch_command(program), add_convert_command(program), add_plan_command(program),
                                          add_train_command(program), add_eval_command(program),    add_generate_command(program),
-                                         add_bench_command(program), add_doctor_command(program)};
+                                         add_bench_command(program), add_report_command(program),  add_doctor_command(program)};
   for (const Command& command : commands) command.flags->allow_extras();
   try {
     program.parse(argc, argv);
