@@ -43,9 +43,7 @@ void write_failures(const TrialFailures& failures, Page& page) {
 }
 
 void write_paired_verdict(const BenchFolder& bench, const Verdict& verdict, bool finished, Page& page) {
-  std::string sentence = verdict.reason;
-  if (verdict.more_pairs) sentence += fmt::format(" (about {} more pairs would settle it)", *verdict.more_pairs);
-  page.verdict(mood_of(verdict.decision), word(verdict.decision), sentence);
+  page.verdict(mood_of(verdict.decision), word(verdict.decision), verdict.reason);
   if (!finished) page.paragraph("The plan's rule has not ended this bench yet: this is the state so far.");
   std::vector<Tile> tiles;
   for (const Claim& claim : verdict.claims) tiles.push_back(claim_tile(verdict, claim));

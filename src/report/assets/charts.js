@@ -29,12 +29,16 @@
     const everything = rows.flatMap((row) => [row.low, row.high, ...row.zone]);
     const [low, high] = d3.extent(everything);
     const room = (high - low) * 0.05;
+    const is_ratio = data.scale === "ratio";
+    const domain = [is_ratio ? Math.max(low - room, low / 1.2) : low - room, high + room];
+    const count = Math.max(2, Math.floor(width / 110));
+    // A logarithmic axis leaves some of its marks without a number; on a short one evenly spaced marks read as well.
+    const ticks = is_ratio && domain[1] / domain[0] > 4 ? count : d3.ticks(...domain, count);
     return Plot.plot(frame(width, 60 + 34 * rows.length, {
       marginLeft: Math.min(150, 24 + 7 * d3.max(names, (name) => name.length)), marginRight: 16, marginBottom: 42,
       x: {
-        type: data.scale === "ratio" ? "log" : "linear", label: data.label, labelAnchor: "center", labelArrow: "none", grid: true,
-        domain: [data.scale === "ratio" ? Math.max(low - room, low / 1.2) : low - room, high + room],
-        ticks: Math.max(2, Math.floor(width / 110)), tickFormat: (x) => Number(x.toPrecision(4)).toString(),
+        type: is_ratio ? "log" : "linear", label: data.label, labelAnchor: "center", labelArrow: "none", grid: true, domain, ticks,
+        tickFormat: (x) => Number(x.toPrecision(4)).toString(),
       },
       y: { type: "band", domain: names, label: null, padding: 0.3 },
       marks: [
