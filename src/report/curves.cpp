@@ -39,6 +39,7 @@ std::vector<BandPoint> band_of(std::span<const Curve> curves) {
     }
   }
   std::vector<BandPoint> out;
+  out.reserve(at.size());
   for (const auto& [x, band] : at) out.push_back(band);
   return out;
 }

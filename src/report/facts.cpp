@@ -14,7 +14,7 @@ using Json = nlohmann::ordered_json;
 
 std::string value_text(const std::string& key, const Json& value) {
   if (value.is_string()) return value.get<std::string>();
-  const std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
+  std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
   if (key.find("bytes") != std::string::npos && value.is_number_unsigned()) {
     return fmt::format("{} ({})", human_bytes(value.get<std::size_t>()), text);
   }
