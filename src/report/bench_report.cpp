@@ -78,8 +78,12 @@ void write_sequential_verdict(const BenchFolder& bench, const SequentialReport& 
   Table metrics{.caption = "Significance (Welch's t; improvement above 1 is better)",
                 .header = {"metric", "baseline", "candidate", "improvement", "p", "p < 0.05"}};
   for (const MetricComparison& m : report.metrics) {
-    metrics.rows.push_back({m.name, figure_text(m.baseline.mean), figure_text(m.candidate.mean), fmt::format("{:.4f}", m.improvement),
-                            fmt::format("{:.3g}", m.p), m.significant ? "yes" : "no"});
+    const bool is_memory = m.name.find("memory") != std::string::npos;
+    const auto mean = [&](const Summary& summary) {
+      return is_memory ? fmt::format("{:.2f} MB", summary.mean / kMegabyte) : figure_text(summary.mean);
+    };
+    metrics.rows.push_back({m.name, mean(m.baseline), mean(m.candidate), fmt::format("{:.4f}", m.improvement), fmt::format("{:.3g}", m.p),
+                            m.significant ? "yes" : "no"});
   }
   if (!metrics.rows.empty()) page.table(metrics);
 }
