@@ -46,6 +46,8 @@ class StepEngine {
   virtual Result<std::vector<float>> gradients() = 0;
   // For run.json: which engine and device, what filled each slot in how many layers and why not, memory.
   virtual nlohmann::ordered_json record() const = 0;
+  // What ran in the slots, counted (reference/mlx_calls.h); null where the engine has CallCounts (engine/program.h) for it.
+  virtual nlohmann::ordered_json calls() const { return nullptr; }
 };
 
 }  // namespace evolora

@@ -53,7 +53,9 @@ class MlxStepEngine : public StepEngine {
       : options_(options),
         adapters_(adapters),
         graph_({options.recipe, options.grad_checkpoint, options.head_rows_per_chunk}, weights, adapters),
-        parameters_(graph_.parameters_from(adapters.parameters())) {
+        parameters_(graph_.parameters_from(adapters.parameters())),
+        calls_(weights.spec().num_layers, adapters),
+        counting_(calls_) {
     const MlxStep step = options.recipe.step;
     compiled_ = step == MlxStep::kCompiled || (step == MlxStep::kDeviceDefault && options.device == MlxDevice::kGpu);
     mx::clear_cache();
@@ -70,7 +72,7 @@ class MlxStepEngine : public StepEngine {
 
   Result<double> loss_sum(const Batch& batch) override {
     try {
-      mx::array sum = graph_.loss_sum(parameters_, batch_arrays(batch), nullptr);
+      mx::array sum = graph_.loss_sum(parameters_, batch_arrays(batch), nullptr, calls_);
       const auto value = static_cast<double>(sum.item<float>());
       if (!options_.recipe.keep_buffers) mx::clear_cache();
       return value;
@@ -106,7 +108,7 @@ class MlxStepEngine : public StepEngine {
     for (const auto& [slot, kinds] : plan.counts) slots[slot] = kinds;
     slots["head_loss"] = word(options_.recipe.head_loss);
     nlohmann::ordered_json fallbacks = nlohmann::ordered_json::array();
-    for (const auto& [reason, layers] : plan.fallbacks) fallbacks.push_back({{"reason", reason}, {"layers", layers}});
+    for (const auto& [what, layers] : plan.fallbacks) fallbacks.push_back({{"slot", what.first}, {"reason", what.second}, {"layers", layers}});
     return {{"name", "mlx"},
             {"mlx_version", mx::version()},
             {"device", options_.device == MlxDevice::kGpu ? "gpu" : "cpu"},
@@ -116,6 +118,8 @@ class MlxStepEngine : public StepEngine {
             {"fallbacks", fallbacks},
             {"peak_bytes", mx::get_peak_memory()}};
   }
+
+  nlohmann::ordered_json calls() const override { return calls_.to_json(); }
 
  private:
   static Error failure(const std::exception& e) { return Error{ErrorCode::kInternal, fmt::format("MLX: {}", e.what())}; }
@@ -150,7 +154,7 @@ class MlxStepEngine : public StepEngine {
     in.push_back(mx::array(static_cast<float>(divisor)));
     if (has_dropout()) in.push_back(mx::random::split(mx::random::key(dropout_seed), static_cast<int>(graph_.module_count())));
 
-    Arrays out = function(kind)(in);
+    Arrays out = counted_call(kind, in);
     mx::eval(out);
     const auto loss = static_cast<double>(out.front().item<float>());
     if (!std::isfinite(loss)) return loss;
@@ -173,6 +177,16 @@ class MlxStepEngine : public StepEngine {
 
   bool has_dropout() const { return adapters_.options().dropout > 0.0F; }
 
+  // Calls are counted while the graph is made. A compiled function that MLX has for a shape already is run without making it again: it calls what was
+  // counted before, because slots do not depend on shapes.
+  Arrays counted_call(const StepKind& kind, const Arrays& in) {
+    counting_.clear();
+    Arrays out = function(kind)(in);
+    if (!counting_.empty()) traced_calls_.insert_or_assign(kind, counting_);
+    calls_.add(traced_calls_.at(kind));
+    return out;
+  }
+
   const ArrayFunction& function(const StepKind& kind) {
     const auto found = functions_.find(kind);
     if (found != functions_.end()) return found->second;
@@ -182,7 +196,7 @@ class MlxStepEngine : public StepEngine {
 
   // in: parameters, [gathered], [m, v, three rates, averaging divisor], tokens, loss arrays, loss divisor, [dropout keys]
   // -> loss, then new parameters, m, v; or the gathered gradients.
-  Arrays trace(const StepKind& kind, const Arrays& in) const {
+  Arrays trace(const StepKind& kind, const Arrays& in) {
     const std::size_t count = graph_.parameter_arrays();
     Reader reader(in);
     const Arrays parameters = reader.take(count);
@@ -198,9 +212,10 @@ class MlxStepEngine : public StepEngine {
     std::vector<int> all(count);
     for (std::size_t i = 0; i < count; ++i) all[i] = static_cast<int>(i);
     const std::function<mx::array(const Arrays&)> loss = [&](const Arrays& p) {
-      return mx::divide(graph_.loss_sum(p, batch, keys.empty() ? nullptr : &keys[0]), divisor);
+      return mx::divide(graph_.loss_sum(p, batch, keys.empty() ? nullptr : &keys[0], counting_), divisor);
     };
     auto [value, gradients] = mx::value_and_grad(loss, all)(parameters);
+    counting_.add_autodiff_backward();
     Arrays out = {value};
     if (kind.has_gathered) {
       for (std::size_t i = 0; i < count; ++i) gradients[i] = mx::add(gradients[i], gathered[i]);
@@ -232,6 +247,9 @@ class MlxStepEngine : public StepEngine {
   Arrays second_moments_;
   std::int64_t updates_ = 0;
   std::map<StepKind, ArrayFunction> functions_;
+  MlxCalls calls_;     // of everything that ran
+  MlxCalls counting_;  // of the step function that is being traced
+  std::map<StepKind, MlxCalls> traced_calls_;
 };
 
 // As mlx_lm.tuner.trainer: where the device names a working set (Metal), keep it wired.

@@ -90,6 +90,81 @@ TEST_F(MlxEngineTest, LossAndGradientsAreThoseOfThePlainLoopsWithEveryRecipe) {
   }
 }
 
+TEST_F(MlxEngineTest, WeightsOfTwoToSixBitsAreThoseOfThePlainLoops) {
+  for (const int bits : {2, 3, 5, 6}) {
+    TestModel model;
+    model.quantization = AffineQuantization{.bits = bits, .group_size = 32};
+    const ModelWeights weights = load(model);
+    const Batch batch = make_batch({17, 9}, model.vocab_size, 14);
+    AdapterSet adapters = make_adapters(weights.spec(), {.num_layers = 2, .rank = 4, .scale = 2.0F});
+    const StepResult expected = run_step(weights, adapters, kReference, batch);
+    for (const MlxRecipe& recipe : {standard_mlx_recipe(), optimized_mlx_recipe()}) {
+      expect_same(expected, mlx_step(weights, adapters, options_of(recipe), batch), weights.spec(), "few bits");
+    }
+  }
+}
+
+// Windows in some layers, longer than one row and shorter than the others.
+TEST_F(MlxEngineTest, SlidingWindowsAreThoseOfThePlainLoops) {
+  const auto with_windows = [&](std::int64_t window) {
+    write_test_model({}, folder_.path());
+    nlohmann::json config = std::move(MlxFolder::open(real_file_system(), folder_.path())).value().config();
+    config["layer_types"] = {"sliding_attention", "full_attention", "sliding_attention"};
+    config["sliding_window"] = window;
+    EXPECT_TRUE(write_file_atomically(real_file_system(), folder_.path() / "config.json", config.dump()).ok());
+    return std::move(ModelWeights::load(std::move(MlxFolder::open(real_file_system(), folder_.path())).value())).value();
+  };
+  const ModelWeights plain = load({});
+  const Batch batch = make_batch({17, 9, 33}, plain.spec().vocab_size, 3);
+  AdapterSet adapters = make_adapters(plain.spec(), {.num_layers = 0, .rank = 5, .scale = 2.0F});
+  const double without = run_step(plain, adapters, kReference, batch).loss;
+  for (const std::int64_t window : {1, 6, 16, 64}) {
+    const ModelWeights weights = with_windows(window);
+    ASSERT_EQ(weights.spec().attention_window(2), window);
+    const StepResult expected = run_step(weights, adapters, kReference, batch);
+    EXPECT_EQ(std::abs(expected.loss - without) > rounding_bound(weights.spec(), without), window < 33) << "the window is seen in the loss";
+    for (const auto& [name, recipe] : kRecipes) {
+      MlxEngineOptions options = options_of(recipe);
+      expect_same(expected, mlx_step(weights, adapters, options, batch), weights.spec(), name);
+      options.grad_checkpoint = true;
+      expect_same(expected, mlx_step(weights, adapters, options, batch), weights.spec(), "checkpointed");
+    }
+  }
+}
+
+// Seven linears in three blocks, of which the first has no adapter; two passes forward, one backward.
+TEST_F(MlxEngineTest, CallsAreCountedWhereTheyHappen) {
+  const ModelWeights weights = load({});
+  AdapterSet adapters = make_adapters(weights.spec(), {.num_layers = 2, .rank = 4, .scale = 2.0F});
+  const Batch batch = make_batch({20, 12}, weights.spec().vocab_size, 4);
+  using Json = nlohmann::ordered_json;
+  for (const MlxStep step : {MlxStep::kEager, MlxStep::kCompiled}) {
+    for (const auto& [name, recipe] : kRecipes) {
+      const bool once = recipe == standard_mlx_recipe() || recipe == optimized_mlx_recipe();
+      if (step == MlxStep::kCompiled && !once) continue;  // a compilation takes seconds
+      MlxEngineOptions options = options_of(recipe);
+      options.recipe.step = step;
+      const auto engine = make_engine(weights, adapters, options);
+      ASSERT_TRUE(engine->loss_sum(batch).ok());
+      for (int i = 0; i < 3; ++i) ASSERT_TRUE(engine->train_on(batch, 1.0, 0, std::nullopt).ok());
+      const Json calls = engine->calls();
+      EXPECT_EQ(calls["layers"][0]["lora_linear"], (Json{28, 0})) << name;
+      EXPECT_EQ(calls["layers"][1], calls["layers"][2]) << name;
+      EXPECT_EQ(calls["layers"][2]["lora_linear"], (Json{28, 21})) << name << calls.dump(1);
+      EXPECT_EQ(calls["layers"][2]["swiglu"], (Json{4, 3})) << name;
+      EXPECT_EQ(calls["calls"]["head_loss"]["backward"], 3) << name;
+      // The first block's swiglu has no backward pass that anybody needs.
+      EXPECT_EQ(calls["layers"][0]["swiglu"][1], 0) << name;
+      const Json expected_linears = recipe.lora_linear == MlxLoraLinear::kGrouped     ? Json{{"optimized", 2}, {"grouped", 2}}
+                                    : recipe.lora_linear == MlxLoraLinear::kOptimized ? Json{{"optimized", 2}}
+                                                                                      : Json{{"standard", 2}};
+      EXPECT_EQ(calls["served"]["lora_linear"], expected_linears) << name;
+      EXPECT_EQ(calls["served"]["swiglu"], (Json{{word(recipe.swiglu), 2}})) << name;
+      EXPECT_EQ(calls["served"]["head_loss"], (Json{{word(recipe.head_loss), 1}})) << name;
+    }
+  }
+}
+
 TEST_F(MlxEngineTest, CheckpointingChangesNothingButRounding) {
   const ModelWeights weights = load({});
   const Batch batch = make_batch({20, 12}, weights.spec().vocab_size, 4);

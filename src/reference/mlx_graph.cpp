@@ -93,8 +93,15 @@ MlxAdapter MlxGraph::adapter(const Trainable& trainable, std::size_t module) con
 mx::array MlxGraph::project_one(std::int64_t layer, Projection p, MlxLoraLinear kind, const mx::array& x, const Trainable& trainable) const {
   const MlxLinear& weights = model_.layers[static_cast<std::size_t>(layer)][p];
   const std::optional<std::size_t> module = module_index(layer, p);
-  if (!module) return linear(x, weights);
-  if (kind != MlxLoraLinear::kStandard) return grouped_linear(x, groups_.at({layer, p}), {adapter(trainable, *module)})[0];
+  if (!module) {
+    trainable.calls.frozen(layer);
+    return linear(x, weights);
+  }
+  trainable.calls.forward(layer, p, kind);
+  if (kind != MlxLoraLinear::kStandard) {
+    const auto count = [&calls = trainable.calls, layer, p, kind] { calls.backward(layer, p, kind); };
+    return grouped_linear(x, groups_.at({layer, p}), {adapter(trainable, *module)}, count)[0];
+  }
   const float dropout = modules_[*module].dropout;
   if (dropout == 0.0F || trainable.dropout_keys == nullptr) return adapted_linear(x, weights, adapter(trainable, *module), 0.0F, nullptr);
   const mx::array key = mx::take(*trainable.dropout_keys, static_cast<int>(*module), 0);
@@ -107,7 +114,11 @@ Arrays MlxGraph::project(std::int64_t layer, const std::vector<Projection>& memb
   if (kind == MlxLoraLinear::kGrouped) {
     std::vector<MlxAdapter> adapters;
     for (const Projection p : members) adapters.push_back(adapter(trainable, *module_index(layer, p)));
-    return grouped_linear(x, groups_.at({layer, members.front()}), adapters);
+    for (const Projection p : members) trainable.calls.forward(layer, p, kind);
+    const auto count = [&calls = trainable.calls, layer, members, kind] {
+      for (const Projection p : members) calls.backward(layer, p, kind);
+    };
+    return grouped_linear(x, groups_.at({layer, members.front()}), adapters, count);
   }
   for (const Projection p : members) out.push_back(project_one(layer, p, kind, x, trainable));
   return out;
@@ -131,17 +142,31 @@ mx::array MlxGraph::attention(std::int64_t layer, const mx::array& x, const Trai
   const mx::array k = rope(heads(qkv[1], spec.num_kv_heads));
   const mx::array v = heads(qkv[2], spec.num_kv_heads);
   const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(spec.head_dim)));
-  const mx::array out = mx::fast::scaled_dot_product_attention(q, k, v, scale, tokens > 1 ? "causal" : "");
+  const auto mask = trainable.window_masks.find(spec.attention_window(layer));
+  const mx::array out = mask != trainable.window_masks.end() ? mx::fast::scaled_dot_product_attention(q, k, v, scale, "array", mask->second)
+                                                             : mx::fast::scaled_dot_product_attention(q, k, v, scale, tokens > 1 ? "causal" : "");
   return project_one(layer, Projection::kO, slots.o, mx::reshape(mx::transpose(out, {0, 2, 1, 3}), {batch, tokens, -1}), trainable);
 }
 
 mx::array MlxGraph::mlp(std::int64_t layer, const mx::array& x, const Trainable& trainable) const {
   const MlxLayerSlots& slots = plan_.layers[static_cast<std::size_t>(layer)];
   const Arrays gate_up = project(layer, kGateUp, slots.gate_up, x, trainable);
+  MlxCalls& calls = trainable.calls;
+  ++calls.swiglu(layer, slots.swiglu).forward;
   if (slots.swiglu == MlxSwiglu::kStandard) return project_one(layer, Projection::kDown, slots.down, swiglu(gate_up[0], gate_up[1]), trainable);
   std::vector<MlxAdapter> adapters;
-  if (const auto module = module_index(layer, Projection::kDown)) adapters.push_back(adapter(trainable, *module));
-  return swiglu_down(gate_up[0], gate_up[1], groups_.at({layer, Projection::kDown}), adapters);
+  const auto module = module_index(layer, Projection::kDown);
+  if (module) {
+    adapters.push_back(adapter(trainable, *module));
+    calls.forward(layer, Projection::kDown, slots.down);
+  } else {
+    calls.frozen(layer);
+  }
+  const auto count = [&calls, layer, kind = slots.down, adapted = module.has_value()] {
+    ++calls.swiglu(layer, MlxSwiglu::kOptimized).backward;
+    if (adapted) calls.backward(layer, Projection::kDown, kind);
+  };
+  return swiglu_down(gate_up[0], gate_up[1], groups_.at({layer, Projection::kDown}), adapters, count);
 }
 
 mx::array MlxGraph::block(std::int64_t layer, const mx::array& x, const Trainable& trainable) const {
@@ -156,19 +181,36 @@ mx::array MlxGraph::checkpointed_block(std::int64_t layer, const mx::array& x, c
   Arrays inputs = {x};
   inputs.insert(inputs.end(), trainable.parameters.begin(), trainable.parameters.end());
   if (trainable.dropout_keys != nullptr) inputs.push_back(*trainable.dropout_keys);
-  const auto run = [this, layer, with_keys = trainable.dropout_keys != nullptr](const Arrays& in) -> Arrays {
+  const auto run = [this, layer, with_keys = trainable.dropout_keys != nullptr, masks = trainable.window_masks,
+                    &calls = trainable.calls](const Arrays& in) -> Arrays {
     const Arrays parameters(in.begin() + 1, in.begin() + 1 + static_cast<std::ptrdiff_t>(parameter_arrays()));
-    return {block(layer, in[0], {parameters, with_keys ? &in.back() : nullptr})};
+    return {block(layer, in[0], {parameters, with_keys ? &in.back() : nullptr, masks, calls})};
   };
   return mx::checkpoint(run)(inputs)[0];
 }
 
-mx::array MlxGraph::loss_sum(const Arrays& parameters, const MlxBatch& batch, const mx::array* dropout_keys) const {
-  const Trainable trainable{parameters, dropout_keys};
+// As create_causal_mask of mlx_lm/models/base.py, which mlx-lm makes once per batch too: a query sees itself and the window - 1 keys before it.
+std::map<std::int64_t, mx::array> MlxGraph::window_masks(mx::ShapeElem tokens) const {
+  std::map<std::int64_t, mx::array> masks;
+  for (const std::int64_t window : model_.spec.attention_windows) {
+    if (window == 0 || tokens <= window || masks.contains(window)) continue;
+    const mx::array places = mx::arange(tokens);
+    const mx::array queries = mx::expand_dims(places, 1);
+    const mx::array keys = mx::expand_dims(places, 0);
+    const mx::array within = mx::less(queries, mx::add(keys, mx::array(mlx_dim(window))));
+    masks.emplace(window, mx::logical_and(mx::greater_equal(queries, keys), within));
+  }
+  return masks;
+}
+
+mx::array MlxGraph::loss_sum(const Arrays& parameters, const MlxBatch& batch, const mx::array* dropout_keys, MlxCalls& calls) const {
+  const std::map<std::int64_t, mx::array> masks = window_masks(batch.tokens.shape(1));
+  const Trainable trainable{parameters, dropout_keys, masks, calls};
   mx::array h = embed(batch.tokens, model_.embedding);
   for (std::int64_t i = 0; i < model_.spec.num_layers; ++i) {
     h = options_.grad_checkpoint ? checkpointed_block(i, h, trainable) : block(i, h, trainable);
   }
+  ++calls.head_loss(options_.recipe.head_loss).forward;
   if (options_.recipe.head_loss == MlxHeadLoss::kStandard) return standard_loss_sum(h, model_, batch.loss[0], batch.loss[1]);
   return chunked_loss_sum(h, model_, batch.loss[0], batch.loss[1], batch.loss[2], options_.head_rows_per_chunk);
 }

@@ -6,6 +6,7 @@
 
 #include "model/adapter.h"
 #include "reference/mlx_batch.h"
+#include "reference/mlx_calls.h"
 #include "reference/mlx_lora.h"
 #include "reference/mlx_model.h"
 #include "reference/mlx_slots.h"
@@ -29,20 +30,24 @@ class MlxGraph {
   std::vector<mx::array> parameters_from(const float* flat) const;
   void copy_parameters(const std::vector<mx::array>& parameters, float* flat) const;
 
-  // Sum of cross-entropy, fp32 scalar. dropout_keys (modules, 2) uint32, or null: no dropout.
-  mx::array loss_sum(const std::vector<mx::array>& parameters, const MlxBatch& batch, const mx::array* dropout_keys) const;
+  // Sum of cross-entropy, fp32 scalar. dropout_keys (modules, 2) uint32, or null: no dropout. What fills the slots is counted in calls, by backward
+  // passes too, so it must live as long as MLX differentiates the result.
+  mx::array loss_sum(const std::vector<mx::array>& parameters, const MlxBatch& batch, const mx::array* dropout_keys, MlxCalls& calls) const;
 
   const MlxSlotPlan& plan() const { return plan_; }
   std::size_t module_count() const { return modules_.size(); }
 
  private:
-  // What a block sees of the flat list and of the keys.
+  // What a block sees of the flat list, the keys and the batch's masks.
   struct Trainable {
     const std::vector<mx::array>& parameters;
     const mx::array* dropout_keys;
+    const std::map<std::int64_t, mx::array>& window_masks;  // (T, T) bool by window; for those shorter than the rows
+    MlxCalls& calls;
   };
 
   void build_groups(const ModelWeights& weights);
+  std::map<std::int64_t, mx::array> window_masks(mx::ShapeElem tokens) const;
   std::optional<std::size_t> module_index(std::int64_t layer, Projection p) const;
   MlxAdapter adapter(const Trainable& trainable, std::size_t module) const;
   mx::array project_one(std::int64_t layer, Projection p, MlxLoraLinear kind, const mx::array& x, const Trainable& trainable) const;

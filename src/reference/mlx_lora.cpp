@@ -242,10 +242,12 @@ mx::array factored_row_norms(const MlxWeight& weight, const mx::array& squared_r
   return mx::sqrt(mx::maximum(norms, mx::zeros_like(norms)));
 }
 
-std::vector<mx::array> grouped_linear(const mx::array& x, const MlxLinearGroup& group, const std::vector<MlxAdapter>& adapters) {
+std::vector<mx::array> grouped_linear(const mx::array& x, const MlxLinearGroup& group, const std::vector<MlxAdapter>& adapters,
+                                      const std::function<void()>& on_backward) {
   const GroupCall call(group, adapters);
   const auto forward = [call](const Arrays& in) { return call.forward(in[0], tail(in, 1)); };
-  const auto backward = [call](const Arrays& in, const Arrays& cotangents, const Arrays& outputs) {
+  const auto backward = [call, on_backward](const Arrays& in, const Arrays& cotangents, const Arrays& outputs) {
+    on_backward();
     GroupCall::Gradients gradients = call.backward(in[0], tail(in, 1), cotangents, outputs);
     gradients.flat.insert(gradients.flat.begin(), gradients.dx);
     return gradients.flat;
@@ -257,11 +259,13 @@ std::vector<mx::array> grouped_linear(const mx::array& x, const MlxLinearGroup& 
 
 mx::array swiglu(const mx::array& gate, const mx::array& up) { return mx::multiply(mx::multiply(gate, mx::sigmoid(gate)), up); }
 
-mx::array swiglu_down(const mx::array& gate, const mx::array& up, const MlxLinearGroup& group, const std::vector<MlxAdapter>& adapters) {
+mx::array swiglu_down(const mx::array& gate, const mx::array& up, const MlxLinearGroup& group, const std::vector<MlxAdapter>& adapters,
+                      const std::function<void()>& on_backward) {
   CHECK(group.out.size() == 1);
   const GroupCall call(group, adapters);
   const auto forward = [call](const Arrays& in) { return call.forward(swiglu(in[0], in[1]), tail(in, 2)); };
-  const auto backward = [call](const Arrays& in, const Arrays& cotangents, const Arrays& outputs) {
+  const auto backward = [call, on_backward](const Arrays& in, const Arrays& cotangents, const Arrays& outputs) {
+    on_backward();
     // Tied to the gradient that arrives: otherwise MLX may compute the product early, and a compiled step finds it equal to the forward pass's and
     // keeps that one.
     const Arrays later = mx::depends({in[0], in[1]}, {cotangents[0]});

@@ -6,6 +6,7 @@
 //            products; DoRA's norm is |W|^2 + 2 s rowsum(B^T * (W A)) + s^2 rowsum((B^T A^T A) * B^T), which needs W A only (arXiv 2603.22276).
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -35,11 +36,14 @@ struct MlxLinearGroup {
 // with_norms: for DoRA. The weights of linears are copied into one when there are several.
 MlxLinearGroup make_group(const std::vector<MlxLinear>& linears, bool with_norms);
 
-// x (..., in) -> one (..., out) per member. adapters: one per member, or empty (frozen).
-std::vector<mx::array> grouped_linear(const mx::array& x, const MlxLinearGroup& group, const std::vector<MlxAdapter>& adapters);
+// x (..., in) -> one (..., out) per member. adapters: one per member, or empty (frozen). on_backward is called whenever MLX asks for the backward
+// pass.
+std::vector<mx::array> grouped_linear(const mx::array& x, const MlxLinearGroup& group, const std::vector<MlxAdapter>& adapters,
+                                      const std::function<void()>& on_backward);
 
 // down(silu(gate) * up) with the product in between computed again by the backward pass. group has one member.
-mx::array swiglu_down(const mx::array& gate, const mx::array& up, const MlxLinearGroup& group, const std::vector<MlxAdapter>& adapters);
+mx::array swiglu_down(const mx::array& gate, const mx::array& up, const MlxLinearGroup& group, const std::vector<MlxAdapter>& adapters,
+                      const std::function<void()>& on_backward);
 
 // silu(gate) * up, as mlx_lm.models.activations.
 mx::array swiglu(const mx::array& gate, const mx::array& up);

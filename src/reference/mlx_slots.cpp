@@ -71,14 +71,15 @@ class Planner {
   MlxLoraLinear lora_linear_of(const Group& group, std::int64_t layer) {
     if (recipe_.lora_linear == MlxLoraLinear::kStandard) return MlxLoraLinear::kStandard;
     if (adapters_.options().dropout > 0.0F) {
-      fall_back(layer, fmt::format("lora_linear {} does not apply to {}: adapter dropout draws a mask for every linear", word(recipe_.lora_linear),
-                                   group.name));
+      fall_back(
+          layer, "lora_linear",
+          fmt::format("lora_linear {} does not apply to {}: adapter dropout draws a mask for every linear", word(recipe_.lora_linear), group.name));
       return MlxLoraLinear::kStandard;
     }
     if (recipe_.lora_linear == MlxLoraLinear::kOptimized || group.members.size() == 1) return MlxLoraLinear::kOptimized;
     const std::string reason = why_not_grouped(group, weights_.layer(layer), adapters_, layer);
     if (reason.empty()) return MlxLoraLinear::kGrouped;
-    fall_back(layer, fmt::format("lora_linear grouped does not apply to {}: {}; optimized one by one", group.name, reason));
+    fall_back(layer, "lora_linear", fmt::format("lora_linear grouped does not apply to {}: {}; optimized one by one", group.name, reason));
     return MlxLoraLinear::kOptimized;
   }
 
@@ -86,11 +87,11 @@ class Planner {
     if (recipe_.swiglu == MlxSwiglu::kStandard) return MlxSwiglu::kStandard;
     const bool adapted = adapters_.find(layer, Projection::kDown) != nullptr;
     if (!adapted || slots.down != MlxLoraLinear::kStandard) return MlxSwiglu::kOptimized;
-    fall_back(layer, "swiglu optimized does not apply: it is part of the down projection, whose lora_linear is standard");
+    fall_back(layer, "swiglu", "swiglu optimized does not apply: it is part of the down projection, whose lora_linear is standard");
     return MlxSwiglu::kStandard;
   }
 
-  void fall_back(std::int64_t layer, const std::string& what) { plan_.fallbacks[what].push_back(layer); }
+  void fall_back(std::int64_t layer, const std::string& slot, const std::string& what) { plan_.fallbacks[{slot, what}].push_back(layer); }
 
   const MlxRecipe& recipe_;
   const ModelWeights& weights_;

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/mlx_recipe.h"
@@ -26,8 +27,9 @@ struct MlxSlotPlan {
   std::vector<MlxLayerSlots> layers;
   // "lora_linear" -> "optimized" -> number of adapted layers that run it in at least one of their groups.
   std::map<std::string, std::map<std::string, int>> counts;
-  // What was asked for and does not apply, and why -> in which layers: "lora_linear grouped does not apply to gate|up: ..." -> {3, 5}.
-  std::map<std::string, std::vector<std::int64_t>> fallbacks;
+  // Slot, and what was asked for and does not apply, and why -> in which layers:
+  // {"lora_linear", "lora_linear grouped does not apply to gate|up: ..."} -> {3, 5}.
+  std::map<std::pair<std::string, std::string>, std::vector<std::int64_t>> fallbacks;
 };
 
 // Layers below the first adapter have no backward pass and nothing that could be replaced: they are not counted.
