@@ -4,8 +4,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "base/json.h"
+#include "engine/mlx_recipe.h"
 #include "engine/recipe_json.h"
 #include "kernels/slots.h"
 
@@ -34,10 +36,69 @@ Result<Json> expected_kernels(FileSystem& files, const Json& request) {
   return json;
 }
 
+// The same of the MLX engine; without a word it is mlx-lm's operations.
+Result<Json> expected_mlx_kernels(FileSystem& files, const Json& request) {
+  MlxRecipe recipe = standard_mlx_recipe();
+  if (request.contains("recipe") && request["recipe"].is_string()) {
+    const RecipeChoices choices = TRY(read_recipe(files, request["recipe"].get<std::string>()));
+    recipe = choices.mlx.value_or(recipe);
+  }
+  if (request.contains("kernels") && request["kernels"] == "standard") recipe = standard_mlx_recipe();
+  if (request.contains("kernels") && request["kernels"] == "optimized") recipe = optimized_mlx_recipe();
+  return Json{{"lora_linear", word(recipe.lora_linear)}, {"swiglu", word(recipe.swiglu)}, {"head_loss", word(recipe.head_loss)}};
+}
+
 std::optional<std::string> wrong_kernels(const AppliedExpectation& expected, const Json& applied) {
   for (const auto& [slot, set] : expected.kernels.items()) {
     const Json ran = applied.contains("kernels") && applied["kernels"].is_object() ? applied["kernels"].value(slot, Json()) : Json();
     if (ran != set) return fmt::format("slot {}: expected {}, ran {}", slot, set.dump(), ran.dump());
+  }
+  return std::nullopt;
+}
+
+// The layers that the engine itself says a replacement did not serve, and why.
+struct Fallbacks {
+  std::set<std::int64_t> layers;
+  std::string reasons;
+};
+
+Fallbacks fallbacks_of(const Json& applied, const std::string& slot) {
+  Fallbacks found;
+  const Json all = applied.value("fallbacks", Json::array());
+  for (const Json& one : all.is_array() ? all : Json::array()) {
+    if (!one.is_object() || one.value("slot", Json()) != slot) continue;
+    const Json layers = one.value("layers", Json::array());
+    for (const Json& layer : layers.is_array() ? layers : Json::array()) {
+      if (layer.is_number_integer()) found.layers.insert(layer.get<std::int64_t>());
+    }
+    const Json reason = one.value("reason", Json());
+    found.reasons += (found.reasons.empty() ? "" : "; ") + (reason.is_string() ? reason.get<std::string>() : "no reason given");
+  }
+  return found;
+}
+
+// What the slots of the MLX engine were really served by: the implementation of the arm in every adapted block, except where the engine names a block
+// and a reason, and in one block at least. A block that fell back without a word is found because plain operations ran in more blocks than were
+// named.
+std::optional<std::string> wrongly_served(const AppliedExpectation& expected, const Json& applied) {
+  const Json served = applied.value("served", Json());
+  for (const auto& [slot, wanted] : expected.kernels.items()) {
+    const Json of_slot = served.is_object() ? served.value(slot, Json()) : Json();
+    const auto blocks = [&](const std::string& kind) { return of_slot.is_object() ? std::max<std::int64_t>(0, whole(of_slot, kind.c_str())) : 0; };
+    const auto kind = wanted.get<std::string>();
+    const Fallbacks excused = fallbacks_of(applied, slot);
+    const std::int64_t all = slot == "head_loss" ? 1 : std::max<std::int64_t>(1, expected.adapted_layers);
+    const std::int64_t mine = blocks(kind);
+    const auto excuses = static_cast<std::int64_t>(excused.layers.size());
+    if (mine == 0) {
+      return fmt::format("slot {}: {} ran in none of {} block{}: {}", slot, kind, all, all == 1 ? "" : "s",
+                         excused.reasons.empty() ? "and nothing says why" : excused.reasons);
+    }
+    const bool replaced = kind != "standard";
+    if (mine + excuses < all || (replaced && blocks("standard") > excuses)) {
+      return fmt::format("slot {}: {} ran in {} and standard in {} of {} blocks, and nothing says why", slot, kind, mine, blocks("standard"), all);
+    }
+    if (!replaced && of_slot.size() != 1) return fmt::format("slot {}: expected standard alone, ran {}", slot, of_slot.dump());
   }
   return std::nullopt;
 }
@@ -65,6 +126,7 @@ Result<AppliedExpectation> expectation_of(FileSystem& files, const Arm& arm, con
   if (request.contains("engine")) expected.engine = request["engine"].get<std::string>();
   expected.quantized = arm.requires_quantized_layers;
   if (expected.engine == "fused") expected.kernels = TRY(expected_kernels(files, request));
+  if (expected.engine == "mlx") expected.kernels = TRY(expected_mlx_kernels(files, request));
   const Json config = TRY(read_json_object(files, fs::path(request["model"].get<std::string>()) / "config.json"));
   expected.model_layers = std::max<std::int64_t>(0, whole(config, "num_hidden_layers"));
   constexpr std::int64_t kDefaultLayers = 16;  // mlx-lm's
@@ -86,6 +148,14 @@ std::optional<std::string> missing_proof(const AppliedExpectation& expected, con
     if (adapted != expected.adapted_layers)
       return fmt::format("layers_skipped: expected {} adapted blocks, got {}", expected.adapted_layers, adapted);
     if (const auto skipped = skipped_layer(expected, applied, whole(run, "steps"))) return "layers_skipped: " + *skipped;
+    // Calls say that a backward pass was asked for; that it reached the adapters is seen in these. Builds that came before this count have none.
+    const std::int64_t moved = whole(applied, "moved_layers");
+    if (moved < expected.adapted_layers && (moved >= 0 || expected.engine == "mlx"))
+      return fmt::format("layers_skipped: the parameters of {} of {} adapted blocks changed", std::max<std::int64_t>(0, moved),
+                         expected.adapted_layers);
+  }
+  if (expected.engine == "mlx") {
+    if (const auto wrong = wrongly_served(expected, applied)) return fmt::format("{}: {}", other, *wrong);
   }
   if (expected.quantized && whole(applied, "quantized_linears") <= 0) return "no_quantized_layers: none of the adapted linears is quantized";
   if (whole(applied, "updates") <= 0) return "no_updates: the optimizer never ran";

@@ -25,8 +25,9 @@ struct AppliedExpectation {
 Result<AppliedExpectation> expectation_of(FileSystem& files, const Arm& arm, const nlohmann::ordered_json& request);
 
 // Nothing if run.json shows it; else "CODE: details", where the code is one of no_applied_record, candidate_not_applied or baseline_not_plain (the
-// engine or the kernels of a slot are others), layers_skipped (an adapted block has fewer backward calls than steps, or fewer blocks are adapted),
-// no_quantized_layers, no_updates.
+// engine or the kernels of a slot are others, or served no block, or fewer than the engine's own list of fallbacks accounts for), layers_skipped (an
+// adapted block has fewer backward calls than steps, its parameters are still those of the start, or fewer blocks are adapted), no_quantized_layers,
+// no_updates.
 std::optional<std::string> missing_proof(const AppliedExpectation& expected, const nlohmann::ordered_json& run, ArmRole role);
 
 }  // namespace evolora

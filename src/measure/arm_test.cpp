@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "base/test_folder.h"
+#include "engine/mlx_recipe.h"
 #include "measure/applied_proof.h"
 #include "measure/trial_runner.h"
 
@@ -133,6 +134,57 @@ TEST(AppliedProof, WhatIsMissingIsNamed) {
   EXPECT_EQ(proof_of(run).rfind("no_updates", 0), 0U);
   run.erase("applied");
   EXPECT_EQ(proof_of(run).rfind("no_applied_record", 0), 0U);
+}
+
+Json good_mlx_run() {
+  return Json::parse(
+      R"({"steps": 10, "applied": {"engine": "mlx", "kernels": {"lora_linear": "grouped", "swiglu": "optimized", "head_loss": "optimized"},
+    "served": {"lora_linear": {"optimized": 2, "grouped": 2}, "swiglu": {"optimized": 2}, "head_loss": {"optimized": 1}}, "fallbacks": [],
+    "adapted_layers": 2, "moved_layers": 2, "model_layers": 3, "quantized_linears": 14, "updates": 10,
+    "layers": [{"lora_linear": [84, 0]}, {"lora_linear": [84, 70]}, {"lora_linear": [84, 70]}]}})");
+}
+
+std::string mlx_proof_of(const Json& run, const MlxRecipe& recipe = optimized_mlx_recipe(), ArmRole role = ArmRole::kCandidate) {
+  const Json kernels = {{"lora_linear", word(recipe.lora_linear)}, {"swiglu", word(recipe.swiglu)}, {"head_loss", word(recipe.head_loss)}};
+  return missing_proof({.engine = "mlx", .kernels = kernels, .model_layers = 3, .adapted_layers = 2}, run, role).value_or("");
+}
+
+TEST(AppliedProof, OfTheMlxEngineCountsBlocksBySlot) {
+  EXPECT_EQ(mlx_proof_of(good_mlx_run()), "");
+  // A block that fell back and says so leaves the trial valid.
+  Json run = good_mlx_run();
+  run["applied"]["served"]["lora_linear"] = {{"standard", 1}, {"optimized", 1}, {"grouped", 1}};
+  run["applied"]["fallbacks"] = Json::parse(R"([{"slot": "lora_linear", "reason": "lora_linear grouped does not apply to o: x", "layers": [2]}])");
+  EXPECT_EQ(mlx_proof_of(run), "");
+  // The same without a word, or with the word of another slot, does not.
+  run["applied"]["fallbacks"][0]["slot"] = "swiglu";
+  EXPECT_EQ(mlx_proof_of(run), "candidate_not_applied: slot lora_linear: grouped ran in 1 and standard in 1 of 2 blocks, and nothing says why");
+  run["applied"]["served"]["lora_linear"] = {{"standard", 1}, {"optimized", 2}, {"grouped", 2}};  // one group of one block
+  EXPECT_EQ(mlx_proof_of(run), "candidate_not_applied: slot lora_linear: grouped ran in 2 and standard in 1 of 2 blocks, and nothing says why");
+  // Nothing was replaced: no amount of reasons makes it the candidate.
+  run["applied"]["served"]["lora_linear"] = {{"standard", 2}};
+  run["applied"]["fallbacks"] = Json::parse(R"([{"slot": "lora_linear", "reason": "dropout", "layers": [1, 2]}])");
+  EXPECT_EQ(mlx_proof_of(run), "candidate_not_applied: slot lora_linear: grouped ran in none of 2 blocks: dropout");
+}
+
+TEST(AppliedProof, OfThePlainMlxEngineAllowsNoReplacement) {
+  Json run = good_mlx_run();
+  EXPECT_EQ(mlx_proof_of(run, standard_mlx_recipe(), ArmRole::kBaseline).rfind("baseline_not_plain: slot lora_linear: expected \"standard\"", 0), 0U);
+  run["applied"]["kernels"] = {{"lora_linear", "standard"}, {"swiglu", "standard"}, {"head_loss", "standard"}};
+  run["applied"]["served"] = Json::parse(R"({"lora_linear": {"standard": 2}, "swiglu": {"standard": 2}, "head_loss": {"standard": 1}})");
+  EXPECT_EQ(mlx_proof_of(run, standard_mlx_recipe(), ArmRole::kBaseline), "");
+  run["applied"]["served"]["swiglu"]["optimized"] = 1;
+  EXPECT_EQ(mlx_proof_of(run, standard_mlx_recipe(), ArmRole::kBaseline).rfind("baseline_not_plain: slot swiglu: expected standard alone", 0), 0U);
+  run["applied"]["served"] = "all of them";
+  EXPECT_EQ(mlx_proof_of(run, standard_mlx_recipe(), ArmRole::kBaseline).rfind("baseline_not_plain: slot", 0), 0U);
+}
+
+TEST(AppliedProof, BlocksThatDidNotMoveWereNotTrained) {
+  Json run = good_mlx_run();
+  run["applied"]["moved_layers"] = 1;
+  EXPECT_EQ(mlx_proof_of(run), "layers_skipped: the parameters of 1 of 2 adapted blocks changed");
+  run["applied"].erase("moved_layers");
+  EXPECT_EQ(mlx_proof_of(run), "layers_skipped: the parameters of 0 of 2 adapted blocks changed");
 }
 
 TEST(Contradiction, TheChildsClockAndMemoryAreChecked) {

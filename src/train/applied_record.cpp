@@ -1,6 +1,7 @@
 // Call counts and names as JSON.
 #include "train/applied_record.h"
 
+#include <map>
 #include <span>
 
 #include "base/sha256.h"
@@ -20,10 +21,47 @@ std::int64_t quantized_linears(const ModelWeights& weights, const AdapterSet& ad
   return count;
 }
 
+std::string digest(const float* values, std::size_t count) { return sha256_hex(std::as_bytes(std::span(values, count))); }
+
+std::int64_t moved_layers(const AdapterSet& adapters, const AdapterStart& start) {
+  const std::vector<std::string> now = start_of(adapters).blocks;
+  std::int64_t moved = 0;
+  for (std::size_t i = 0; i < now.size() && i < start.blocks.size(); ++i) moved += now[i] != start.blocks[i] ? 1 : 0;
+  return moved;
+}
+
+// What every engine's record ends with.
+void add_run(Json& record, const AppliedRun& run) {
+  const std::int64_t model_layers = run.weights.spec().num_layers;
+  record["updates"] = run.updates;
+  record["model_layers"] = model_layers;
+  record["adapted_layers"] = model_layers - run.adapters.first_layer();
+  record["moved_layers"] = moved_layers(run.adapters, run.start);
+  record["adapted_linears"] = run.adapters.modules().size();
+  record["quantized_linears"] = quantized_linears(run.weights, run.adapters);
+  record["adapter_init_sha256"] = run.start.sha256;
+}
+
 }  // namespace
 
-Json applied_record(const CallCounts& counts, const Recipe& recipe, const ModelWeights& weights, const AdapterSet& adapters, std::int64_t updates,
-                    const std::string& initial_adapter) {
+AdapterStart start_of(const AdapterSet& adapters) {
+  AdapterStart start{digest(adapters.parameters(), adapters.parameter_count()), {}};
+  // Digests of the modules' arrays, and of these the block's: an array need not be beside the next one of its block.
+  std::map<std::int64_t, std::string> arrays;
+  for (const AdapterModule& m : adapters.modules()) {
+    std::string& block = arrays[m.layer];
+    block += digest(adapters.parameters() + m.a_offset, static_cast<std::size_t>(m.in * m.rank));
+    block += digest(adapters.parameters() + m.b_offset, static_cast<std::size_t>(m.rank * m.out));
+    if (m.m_offset) block += digest(adapters.parameters() + *m.m_offset, static_cast<std::size_t>(m.out));
+  }
+  for (const auto& [layer, text] : arrays) {
+    start.blocks.resize(static_cast<std::size_t>(layer) + 1);
+    start.blocks.back() = sha256_hex(text);
+  }
+  return start;
+}
+
+Json applied_record(const CallCounts& counts, const Recipe& recipe, const AppliedRun& run) {
   Json kernels;
   Json calls;
   for (int i = 0; i < kSlotCount; ++i) {
@@ -41,21 +79,24 @@ Json applied_record(const CallCounts& counts, const Recipe& recipe, const ModelW
     }
     layers.push_back(of_layer);
   }
-  const std::int64_t model_layers = weights.spec().num_layers;
-  return {{"engine", "fused"},
-          {"kernels", kernels},
-          {"calls", calls},
-          {"layers", layers},
-          {"updates", updates},
-          {"model_layers", model_layers},
-          {"adapted_layers", model_layers - adapters.first_layer()},
-          {"adapted_linears", adapters.modules().size()},
-          {"quantized_linears", quantized_linears(weights, adapters)},
-          {"adapter_init_sha256", initial_adapter}};
+  Json record = {{"engine", "fused"}, {"kernels", kernels}, {"calls", calls}, {"layers", layers}};
+  add_run(record, run);
+  return record;
 }
 
-std::string digest_of_adapter(const AdapterSet& adapters) {
-  return sha256_hex(std::as_bytes(std::span(adapters.parameters(), adapters.parameter_count())));
+Json mlx_applied_record(const StepEngine& engine, const AppliedRun& run) {
+  const Json about = engine.record();
+  const Json counted = engine.calls();
+  Json kernels;
+  for (const char* slot : {"lora_linear", "swiglu", "head_loss"}) kernels[slot] = about.at("recipe").at(slot);
+  Json record = {{"engine", "mlx"},
+                 {"kernels", kernels},
+                 {"served", counted.at("served")},
+                 {"fallbacks", about.at("fallbacks")},
+                 {"calls", counted.at("calls")},
+                 {"layers", counted.at("layers")}};
+  add_run(record, run);
+  return record;
 }
 
 }  // namespace evolora

@@ -73,7 +73,7 @@ class Run {
   std::optional<ModelWeights> weights_;
   TrainData data_;
   AdapterSet adapters_;
-  std::string initial_adapter_;  // digest
+  AdapterStart adapter_start_;
   std::unique_ptr<Batcher> train_batches_;
   std::optional<EvaluationBatches> valid_batches_;
   std::optional<EvaluationBatches> test_batches_;
@@ -145,7 +145,7 @@ Status Run::make_adapters(const ModelWeights& weights) {
     const SafetensorsFile file = TRY(SafetensorsFile::open(files_, request_.resume_adapter_file));
     TRY(adapters_.load(file, request_.resume_adapter_file));
   }
-  initial_adapter_ = digest_of_adapter(adapters_);
+  adapter_start_ = start_of(adapters_);
   return {};
 }
 
@@ -430,9 +430,10 @@ TrainResult Run::result_so_far() const {
 
 Status Run::write_record(const std::string& status, const std::string& error) {
   RunOutcome outcome{status, error, {}, 0, plan_.expected_peak_rss_bytes, plan_.predicted_seconds, plan_.fma_peak_flops, recipe_, {}};
-  if (engine_)
-    outcome.applied =
-        applied_record(engine_->call_counts(), recipe_, *weights_, adapters_, optimizer_ ? optimizer_->updates_done() : 0, initial_adapter_);
+  const std::int64_t updates = step_engine_ != nullptr ? step_engine_->updates_done() : 0;
+  if (engine_) outcome.applied = applied_record(engine_->call_counts(), recipe_, {*weights_, adapters_, adapter_start_, updates});
+  if (mlx_ != nullptr && step_engine_ != nullptr)
+    outcome.applied = mlx_applied_record(*step_engine_, {*weights_, adapters_, adapter_start_, updates});
   if (loop_) {
     outcome.best_val_loss = loop_->best_val_loss();
     outcome.best_val_step = loop_->best_val_step();
