@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/json.h"
 #include "base/test_folder.h"
 #include "engine/mlx_recipe.h"
 #include "measure/applied_proof.h"
@@ -92,9 +93,51 @@ TEST(OutputReader, FindsFiguresInJsonAndText) {
   EXPECT_TRUE(reader->read(std::string(1 << 20, 'T')).empty());
 }
 
+// What mlx_lm.lora 0.32 prints, colours and arrows and all, read by the arm file that we ship.
+TEST(OutputReader, ReadsWhatMlxLmPrints) {
+  const auto arm = read_json_object(real_file_system(), fs::path(EVOLORA_SOURCE_DIR) / "bench/arms/mlx_lm.json");
+  ASSERT_TRUE(arm.ok()) << arm.error().message;
+  const auto parsed = arm_from_json(*arm, "mlx_lm.json");
+  ASSERT_TRUE(parsed.ok()) << parsed.error().message;
+  const auto found = parsed->reader.read(
+      "Trainable parameters: 0.121% (0.163M/134.515M)\n  \x1b[1miter   train_loss     tok/s     tokens\x1b[0m\n"
+      "  \x1b[38;5;244m   1\x1b[0m    \x1b[1;35mval\x1b[0m \x1b[1m3.397\x1b[0m    \x1b[38;5;244m16.38s\x1b[0m\n"
+      "  \x1b[38;5;244m  25\x1b[0m    \x1b[1;32m3.619 \u25bc\x1b[0m    \x1b[1m   23\x1b[0m    \x1b[38;5;244m  0.4k\x1b[0m\n"
+      "  \x1b[38;5;244m1200\x1b[0m    \x1b[1;33m13.720 \u25b2\x1b[0m    \x1b[1m1,234\x1b[0m    \x1b[38;5;244m143.4k\x1b[0m\n"
+      "  \x1b[38;5;244m1200\x1b[0m    \x1b[1;35mval\x1b[0m \x1b[1m3.314\x1b[0m    \x1b[38;5;244m8.38s\x1b[0m\n"
+      "\x1b[1mtrain\x1b[0m \u2588\u2588 \x1b[1m 33%\x1b[0m \x1b[1m    1\x1b[0m/3\x1b[");
+  EXPECT_EQ(found.at("train_loss"), (std::vector<double>{3.619, 13.72}));
+  EXPECT_EQ(found.at("val_loss"), (std::vector<double>{3.397, 3.314}));
+  EXPECT_EQ(found.at("tokens"), (std::vector<double>{0.4 * 1000, 143.4 * 1000}));
+  EXPECT_EQ(found.at("steps"), (std::vector<double>{25, 1200}));
+}
+
+TEST(Arm, TheArmFilesOfTheRepositoryAreArms) {
+  const fs::path folder = fs::path(EVOLORA_SOURCE_DIR) / "bench/arms";
+  const Json common = {{"model", "m"},           {"data", "d"},       {"iters", 50},
+                       {"batch_size", 4},        {"num_layers", 16},  {"learning_rate", 1e-4},
+                       {"max_seq_length", 1024}, {"val_batches", -1}, {"steps_per_report", 25},
+                       {"steps_per_eval", 50}};
+  for (const char* name : {"mlx_lm.json", "peft.json", "fused_as_peft.json"}) {
+    const auto arm = arm_of({(folder / name).string()});
+    ASSERT_TRUE(arm.ok()) << arm.error().message;
+    if (!arm->external()) {
+      EXPECT_TRUE(request_of_arm(*arm, common).ok()) << name;
+      continue;
+    }
+    Json values = common;
+    values["seed"] = 7;
+    values["out"] = "o";
+    const auto command = expand_command(*arm, values);
+    ASSERT_TRUE(command.ok()) << command.error().message;
+    for (const std::string& word : *command) EXPECT_EQ(word.find('{'), std::string::npos) << word;
+  }
+}
+
 TEST(OutputReader, DeclarationsAreChecked) {
   for (const char* wrong :
-       {R"({"loss": "/a"})", R"({"train_loss": "a"})", R"x({"train_loss": {"regex": "("}})x", R"({"train_loss": {"regex": "no group"}})", R"([1])"}) {
+       {R"({"loss": "/a"})", R"({"train_loss": "a"})", R"x({"train_loss": {"regex": "("}})x", R"({"train_loss": {"regex": "no group"}})", R"([1])",
+        R"x({"tokens": {"regex": "(1)", "scale": 0}})x", R"x({"tokens": {"regex": "(1)", "scal": 2}})x", R"x({"tokens": {"scale": 2}})x"}) {
     EXPECT_FALSE(OutputReader::from_json(Json::parse(wrong), "x").ok()) << wrong;
   }
 }

@@ -34,6 +34,20 @@ Result<std::regex> compile(const std::string& expression) {
   }
 }
 
+// Programs colour their output for people; ECMA-48 control sequences (ESC [ parameters letter) are no text.
+std::string without_colours(const std::string& line) {
+  std::string out;
+  for (std::size_t at = 0; at < line.size(); ++at) {
+    if (line[at] != '\x1b' || at + 1 == line.size() || line[at + 1] != '[') {
+      out += line[at];
+      continue;
+    }
+    at = line.find_first_not_of("0123456789;:?", at + 2);
+    if (at == std::string::npos) break;
+  }
+  return out;
+}
+
 std::optional<double> number_in(std::string text) {
   std::erase(text, ',');
   double value = 0;
@@ -60,9 +74,12 @@ Result<OutputReader> OutputReader::from_json(const Json& declaration, const std:
       }
       continue;
     }
-    if (!how.is_object() || how.size() != 1 || !how.contains("regex") || !how["regex"].is_string()) {
-      return bad(source, figure, "expected a JSON pointer or {\"regex\": \"...(group)...\"}");
+    const bool scaled = how.is_object() && how.contains("scale");
+    if (!how.is_object() || how.size() != (scaled ? 2 : 1) || !how.contains("regex") || !how["regex"].is_string()) {
+      return bad(source, figure, "expected a JSON pointer or {\"regex\": \"...(group)...\"}, which may have a \"scale\"");
     }
+    if (scaled && (!how["scale"].is_number() || how["scale"].get<double>() <= 0))
+      return bad(source, figure, fmt::format("scale: expected a number above 0, got {}", how["scale"].dump()));
     const auto compiled = compile(how["regex"].get<std::string>());
     if (!compiled.ok()) return bad(source, figure, compiled.error().message);
   }
@@ -97,10 +114,11 @@ std::map<std::string, std::vector<double>> OutputReader::read(std::string_view o
         }
       }
     }
+    const std::string text = without_colours(line);
     for (const auto& [figure, expression] : expressions) {
       std::smatch match;
-      if (!std::regex_search(line, match, expression)) continue;
-      if (const auto value = number_in(match[1].str())) found[figure].push_back(*value);
+      if (!std::regex_search(text, match, expression)) continue;
+      if (const auto value = number_in(match[1].str())) found[figure].push_back(*value * declaration_[figure].value("scale", 1.0));
     }
   }
   return found;

@@ -15,7 +15,8 @@
 namespace evolora {
 
 // {"train_loss": "/loss", "val_loss": {"regex": "Val loss ([0-9.]+)"}, ...}. A text is a JSON pointer (RFC 6901) into every line that is a JSON
-// object; a regex (ECMAScript, one group) is searched in every line. Each occurrence is a value; a line may hold several figures.
+// object; a regex (ECMAScript, one group) is searched in every line without its terminal colours, and "scale" beside it multiplies what it finds
+// ("1.5k tokens": 1000). Each occurrence is a value; a line may hold several figures.
 class OutputReader {
  public:
   // Figures: train_loss, val_loss (curves), tokens, steps, training_seconds (the last occurrence counts).

@@ -179,6 +179,7 @@ SMALL_RUNS = {
     "llama q4, chat, masked prompt, accumulation": ("llama-q4g32-f32", "chat", ["--mask-prompt", "--grad-accumulation-steps", "2"], {}),
     "qwen2, completions, masked prompt, adamw": ("qwen2-f32", "completions", ["--mask-prompt", "--optimizer", "adamw"], {}),
     "qwen2 q8, completions, adamw, accumulation": ("qwen2-untied-q8g32-f32", "completions", ["--optimizer", "adamw", "--grad-accumulation-steps", "2"], {}),
+    "llama with sliding windows, text": ("llama-sliding-f32", "text", ["--max-seq-length", "40"], {}),
     "llama, text, checkpointed, cut to 40": ("llama-f32", "text", ["--grad-checkpoint", "--max-seq-length", "40"], {}),
     "llama mixed, chosen keys, adamw options, schedule": (
         "llama-mixed", "chat", ["--mask-prompt", "--num-layers", "2", "--seed", "7"],
