@@ -16,7 +16,8 @@ struct StepCost {
   double decoded_weights = 0;  // weights decoded from their stored form, each time they are
   double lowered_forward = 0;  // the part of both that is products with base weights in bf16 or int8
   double lowered_backward = 0;
-  double moved_bytes = 0;  // by elementwise passes and by storing and restoring activations
+  double lowered_head = 0;  // of both directions of the head, in bf16
+  double moved_bytes = 0;   // by elementwise passes and by storing and restoring activations
 
   StepCost& operator+=(const StepCost& other);
 };

@@ -48,8 +48,8 @@ double storage_bound(const Recipe& recipe, const ModelSpec& spec) {
 constexpr double kGroup = 32;  // of all quantized test models
 
 // Relative error of a gradient when each product in low precision has a relative error `each`: independent errors of 8 products a block (4 groups of
-// linears, forward and backward), and as much again for what the softmax and the norms amplify, as above.
-double of_all_products(double each, const ModelSpec& spec) { return 2 * each * std::sqrt(8.0 * static_cast<double>(spec.num_layers)); }
+// linears, forward and backward) and the head's two, and as much again for what the softmax and the norms amplify, as above.
+double of_all_products(double each, const ModelSpec& spec) { return 2 * each * std::sqrt(8.0 * static_cast<double>(spec.num_layers) + 2); }
 
 // Two implementations round the same activations unless these differ by fp32 rounding (relative eps) just where a rounding flips. An element is that
 // near with a probability of 2 eps / step, the step relative to the element, and is then off by a step. int8: the smallest step is 1/127 of an
@@ -58,16 +58,16 @@ double flip_bound(const Recipe& recipe, const ModelSpec& spec) {
   const double eps = rounding_bound(spec, 1.0);
   const auto flipped = [&](double step, double weight) { return std::sqrt(2 * eps / step) * step * weight; };
   double each = 0;
-  if (recipe.forward_arithmetic == Arithmetic::kBf16 || recipe.backward_arithmetic == Arithmetic::kBf16) each = flipped(0x1p-8, 2);
+  if (recipe.forward_arithmetic != Arithmetic::kFp32 || recipe.backward_arithmetic == Arithmetic::kBf16) each = flipped(0x1p-8, 2);
   if (recipe.forward_arithmetic == Arithmetic::kInt8) each += flipped(1.0 / 127, std::sqrt(kGroup));
   return of_all_products(each, spec);
 }
 
 // What low precision itself changes. Roundings are uniform within half a step, so their root mean square is 1/sqrt(3) of it. bf16: half a step is at
-// most 2^-8 of each of two factors. int8: 1/254 of the group's largest element for each of kGroup elements.
+// most 2^-8 of each of two factors, also those of the head beside int8. int8: 1/254 of the group's largest element for each of kGroup elements.
 double lowered_bound(const Recipe& recipe, const ModelSpec& spec) {
   double each = 0;
-  if (recipe.forward_arithmetic == Arithmetic::kBf16 || recipe.backward_arithmetic == Arithmetic::kBf16) each = 0x1p-8 * std::sqrt(2.0 / 3);
+  if (recipe.forward_arithmetic != Arithmetic::kFp32 || recipe.backward_arithmetic == Arithmetic::kBf16) each = 0x1p-8 * std::sqrt(2.0 / 3);
   if (recipe.forward_arithmetic == Arithmetic::kInt8) each += std::sqrt(kGroup / 3) / 254;
   return of_all_products(each, spec);
 }

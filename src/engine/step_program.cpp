@@ -14,6 +14,8 @@ void emit_head_loss(ProgramBuilder& builder, const ProgramInputs& inputs, Buffer
   const ModelSpec& spec = inputs.weights.spec();
   const auto arguments = [hidden, d_hidden, n = inputs.batch.token_count(), m = inputs.batch.supervised_count(), d = spec.hidden_size,
                           norm_weight = inputs.weights.final_norm(), eps = spec.rms_norm_eps, head = inputs.weights.head(),
+                          forward = head_arithmetic(inputs.weights.head(), inputs.recipe.forward_arithmetic),
+                          backward = head_arithmetic(inputs.weights.head(), inputs.recipe.backward_arithmetic),
                           chunk = head_rows_per_chunk(inputs.recipe, spec)](const RunContext& run) {
     return HeadLoss{.hidden = run.f32(hidden),
                     .n = n,
@@ -28,7 +30,9 @@ void emit_head_loss(ProgramBuilder& builder, const ProgramInputs& inputs, Buffer
                     .chunk_rows = std::min(chunk, m),
                     .d_hidden = run.f32(d_hidden),
                     .row_losses = nullptr,
-                    .loss_sum = run.bindings().loss_sum};
+                    .loss_sum = run.bindings().loss_sum,
+                    .forward = forward,
+                    .backward = backward};
   };
   const std::size_t workspace = inputs.kernels.head_loss_workspace_bytes(arguments(RunContext::planning(inputs.planning_bindings)), inputs.threads);
   builder.call(

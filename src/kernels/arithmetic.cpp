@@ -12,4 +12,9 @@ Arithmetic arithmetic_for(const WeightView& weight, Arithmetic wanted) {
   return wanted == Arithmetic::kInt8 && !weight.quantized() ? Arithmetic::kFp32 : wanted;
 }
 
+Arithmetic head_arithmetic(const WeightView& weight, Arithmetic wanted) {
+  const Arithmetic possible = arithmetic_for(weight, wanted);
+  return possible == Arithmetic::kInt8 ? Arithmetic::kBf16 : possible;
+}
+
 }  // namespace evolora

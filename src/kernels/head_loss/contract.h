@@ -28,6 +28,9 @@ struct HeadLoss {
   float* d_hidden;          // (N, D) or null; must not alias hidden
   float* row_losses;        // (M) or null
   double* loss_sum;         // (1)
+  // Of logits = x head^T, and of d(logits) head (kernels/arithmetic.h): fp32 or bf16. Softmax, loss and norm are fp32 always.
+  Arithmetic forward = Arithmetic::kFp32;
+  Arithmetic backward = Arithmetic::kFp32;
 };
 
 // Logits of chosen rows (generation): hidden (N, D), rows (M) -> logits (M, V).

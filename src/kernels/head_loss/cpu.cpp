@@ -120,7 +120,7 @@ struct Chunk {
 void chunk_losses(const HeadLoss& args, std::int64_t first, std::int64_t count, Chunk& chunk, KernelContext& context) {
   gather(args.hidden, args.d, args.rows + first, count, chunk.hidden);
   cpu::rms_norm_forward({chunk.hidden, nullptr, args.norm_weight, args.eps, count, args.d, nullptr, chunk.normed}, context);
-  cpu::linear_forward(args.head, chunk.normed, count, 0.0f, chunk.logits, chunk.linear);
+  cpu::linear_forward(args.head, chunk.normed, count, 0.0f, chunk.logits, chunk.linear, args.forward);
   const std::int64_t vocabulary = args.head.out;
   context.threads.for_each(static_cast<std::size_t>(count), [&](std::size_t r, int) {
     const std::int32_t target = args.targets[first + static_cast<std::int64_t>(r)];
@@ -132,7 +132,7 @@ void chunk_losses(const HeadLoss& args, std::int64_t first, std::int64_t count, 
 
 void chunk_gradient(const HeadLoss& args, std::int64_t first, std::int64_t count, Chunk& chunk, KernelContext& context) {
   float* gradient = chunk.normed;  // the norm's output is no longer needed
-  cpu::linear_backward(args.head, chunk.logits, count, 0.0f, gradient, chunk.linear);
+  cpu::linear_backward(args.head, chunk.logits, count, 0.0f, gradient, chunk.linear, args.backward);
   cpu::rms_norm_backward({gradient, chunk.hidden, args.norm_weight, args.eps, count, args.d, nullptr, gradient}, context);
   for (std::int64_t r = 0; r < count; ++r) std::copy_n(gradient + r * args.d, args.d, args.d_hidden + args.rows[first + r] * args.d);
 }
@@ -156,8 +156,8 @@ std::size_t head_loss_workspace_bytes(const HeadLoss& args, int threads) {
   std::size_t linear = 0;
   for (const std::int64_t count : {rows, args.m % rows}) {
     if (count == 0) continue;
-    linear = std::max(linear, linear_forward_workspace_bytes(args.head, count, threads));
-    linear = std::max(linear, linear_backward_workspace_bytes(args.head, count, threads));
+    linear = std::max(linear, linear_forward_workspace_bytes(args.head, count, threads, args.forward));
+    linear = std::max(linear, linear_backward_workspace_bytes(args.head, count, threads, args.backward));
   }
   return Layout(rows, args.d, args.head.out).linear + linear;
 }

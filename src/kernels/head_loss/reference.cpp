@@ -23,11 +23,17 @@ NormedRow normed(const float* hidden, const float* weight, std::int64_t d, float
   return row;
 }
 
-std::vector<double> logits_of(const WeightView& head, const std::vector<double>& x) {
+double rounded(double value, Arithmetic arithmetic) {
+  return arithmetic == Arithmetic::kBf16 ? static_cast<double>(bf16_to_f32(f32_to_bf16(static_cast<float>(value)))) : value;
+}
+
+std::vector<double> logits_of(const WeightView& head, const std::vector<double>& x, Arithmetic arithmetic) {
   std::vector<double> logits(static_cast<std::size_t>(head.out));
   for (std::int64_t v = 0; v < head.out; ++v) {
     double sum = 0;
-    for (std::int64_t i = 0; i < head.in; ++i) sum += static_cast<double>(decoded_value(head, v, i)) * x[static_cast<std::size_t>(i)];
+    for (std::int64_t i = 0; i < head.in; ++i) {
+      sum += rounded(static_cast<double>(decoded_value(head, v, i)), arithmetic) * rounded(x[static_cast<std::size_t>(i)], arithmetic);
+    }
     logits[static_cast<std::size_t>(v)] = sum;
   }
   return logits;
@@ -38,8 +44,10 @@ void backward_row(const HeadLoss& args, const float* hidden, double inverse_rms,
   const auto d = static_cast<std::size_t>(args.d);
   std::vector<double> scaled(d);  // norm weight * d(norm output)
   for (std::int64_t v = 0; v < args.head.out; ++v) {
-    for (std::size_t i = 0; i < d; ++i)
-      scaled[i] += d_logits[static_cast<std::size_t>(v)] * decoded_value(args.head, v, static_cast<std::int64_t>(i));
+    const double d_logit = rounded(d_logits[static_cast<std::size_t>(v)], args.backward);
+    for (std::size_t i = 0; i < d; ++i) {
+      scaled[i] += d_logit * rounded(static_cast<double>(decoded_value(args.head, v, static_cast<std::int64_t>(i))), args.backward);
+    }
   }
   double dot = 0;
   for (std::size_t i = 0; i < d; ++i) {
@@ -58,7 +66,7 @@ void head_loss(const HeadLoss& args, KernelContext&) {
   for (std::int64_t m = 0; m < args.m; ++m) {
     const float* hidden = args.hidden + args.rows[m] * args.d;
     const NormedRow row = normed(hidden, args.norm_weight, args.d, args.eps);
-    std::vector<double> logits = logits_of(args.head, row.x);
+    std::vector<double> logits = logits_of(args.head, row.x, args.forward);
     const double largest = *std::max_element(logits.begin(), logits.end());
     double total = 0;
     for (const double logit : logits) total += std::exp(logit - largest);
@@ -78,7 +86,7 @@ void head_loss(const HeadLoss& args, KernelContext&) {
 void head_logits(const HeadLogits& args, KernelContext&) {
   for (std::int64_t m = 0; m < args.m; ++m) {
     const NormedRow row = normed(args.hidden + args.rows[m] * args.d, args.norm_weight, args.d, args.eps);
-    const std::vector<double> logits = logits_of(args.head, row.x);
+    const std::vector<double> logits = logits_of(args.head, row.x, Arithmetic::kFp32);
     for (std::int64_t v = 0; v < args.head.out; ++v) args.logits[m * args.head.out + v] = static_cast<float>(logits[static_cast<std::size_t>(v)]);
   }
 }

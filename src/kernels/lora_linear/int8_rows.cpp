@@ -1,4 +1,4 @@
-// Three passes over each group, which stays in L1: maximum, rounding, sum.
+// A pass over the row for its sum of squares, then two over each group, which stays in L1: maximum; rounding and sums.
 #include "kernels/lora_linear/int8_rows.h"
 
 #include <algorithm>
@@ -27,25 +27,59 @@ HWY_INLINE float largest_magnitude(const float* x, std::int64_t count) {
   return hn::GetLane(hn::BitCast(df, hn::MaxOfLanes(du, largest)));
 }
 
-void quantize_row(const float* x, std::int64_t row, const Int8Rows& out) {
-  constexpr float kNothing = 0x1p-100f;  // below, 127 / max could overflow
+// fp64, in 16 partial sums that a compiler keeps in vectors.
+HWY_INLINE double sum_of_squares(const float* x, std::int64_t count) {
+  constexpr std::int64_t kParts = 16;  // divides every group
+  double parts[kParts] = {};
+  for (std::int64_t k = 0; k < count; k += kParts) {
+    for (std::int64_t j = 0; j < kParts; ++j) parts[j] += static_cast<double>(x[k + j]) * static_cast<double>(x[k + j]);
+  }
+  double sum = 0;
+  for (const double part : parts) sum += part;
+  return sum;
+}
+
+// The rounded group, the sum of its data and that of its second numbers.
+struct GroupSums {
+  std::int32_t first, second;
+};
+template <bool kCoarse>
+HWY_INLINE GroupSums quantize_group(const float* x, std::int64_t count, float factor, std::int8_t* data, std::int8_t* second) {
   const DF df;
   const DI di;
-  std::int8_t* to = out.data + row * out.depth;
+  const hn::Rebind<std::int8_t, DI> d8;
+  hn::Vec<DI> sum = hn::Zero(di);
+  hn::Vec<DI> second_sum = hn::Zero(di);
+  for (std::int64_t k = 0; k < count; k += kLanes) {
+    const VF value = hn::Mul(hn::LoadU(df, x + k), hn::Set(df, factor));
+    const hn::Vec<DI> q = hn::NearestInt(value);
+    sum = hn::Add(sum, q);
+    hn::StoreU(hn::DemoteTo(d8, q), d8, data + k);
+    hn::Vec<DI> r = hn::Zero(di);
+    if constexpr (kCoarse) r = hn::NearestInt(hn::Mul(hn::Sub(value, hn::ConvertTo(df, q)), hn::Set(df, 254.0f)));
+    if constexpr (kCoarse) second_sum = hn::Add(second_sum, r);
+    hn::StoreU(hn::DemoteTo(d8, r), d8, second + k);
+  }
+  return {hn::GetLane(hn::SumOfLanes(di, sum)), hn::GetLane(hn::SumOfLanes(di, second_sum))};
+}
+
+void quantize_row(const float* x, std::int64_t row, const Int8Rows& out) {
+  constexpr float kNothing = 0x1p-100f;  // below, 127 / max could overflow
+  const float* values = x + row * out.depth;
+  const double squares = sum_of_squares(values, out.depth);
   for (std::int64_t g = 0; g < out.groups(); ++g) {
-    const float* from = x + row * out.depth + g * out.group;
-    const float largest = largest_magnitude(from, out.group);
+    const std::int64_t at = row * out.depth + g * out.group;
+    const float largest = largest_magnitude(x + at, out.group);
     const bool nothing = largest < kNothing;
-    const VF factor = hn::Set(df, nothing ? 0.0f : 127.0f / largest);
-    hn::Vec<DI> sum = hn::Zero(di);
-    for (std::int64_t k = 0; k < out.group; k += kLanes, to += kLanes) {
-      const hn::Vec<DI> q = hn::NearestInt(hn::Mul(hn::LoadU(df, from + k), factor));
-      sum = hn::Add(sum, q);
-      hn::StoreU(hn::DemoteTo(hn::Rebind<std::int8_t, DI>(), q), hn::Rebind<std::int8_t, DI>(), to);
-    }
+    const bool coarse = !nothing && is_coarse(largest, squares, out.depth);
+    const float factor = nothing ? 0.0f : 127.0f / largest;
+    const GroupSums sums = coarse ? quantize_group<true>(x + at, out.group, factor, out.data + at, out.second + at)
+                                  : quantize_group<false>(x + at, out.group, factor, out.data + at, out.second + at);
     const float scale = nothing ? 0.0f : largest / 127.0f;
-    out.scales[row * out.groups() + g] = scale;
-    out.sums[row * out.groups() + g] = scale * static_cast<float>(hn::GetLane(hn::SumOfLanes(di, sum)));
+    const std::int64_t group = row * out.groups() + g;
+    out.coarse[group] = coarse ? 1 : 0;
+    out.scales[group] = scale;
+    out.sums[group] = scale * (static_cast<float>(sums.first) + static_cast<float>(sums.second) / 254.0f);
   }
 }
 

@@ -9,12 +9,15 @@
 
 namespace evolora::cpu {
 
+// arithmetic: fp32 or bf16 (kernels/arithmetic.h).
 // y (N, O) = x (N, K) W^T, W (O, K). beta 0: y overwritten, 1: added to.
-void linear_forward(const WeightView& weight, const float* x, std::int64_t n, float beta, float* y, KernelContext& context);
-std::size_t linear_forward_workspace_bytes(const WeightView& weight, std::int64_t n, int threads);
+void linear_forward(const WeightView& weight, const float* x, std::int64_t n, float beta, float* y, KernelContext& context,
+                    Arithmetic arithmetic = Arithmetic::kFp32);
+std::size_t linear_forward_workspace_bytes(const WeightView& weight, std::int64_t n, int threads, Arithmetic arithmetic = Arithmetic::kFp32);
 
 // dx (N, K) = dy (N, O) W. beta as above.
-void linear_backward(const WeightView& weight, const float* dy, std::int64_t n, float beta, float* dx, KernelContext& context);
-std::size_t linear_backward_workspace_bytes(const WeightView& weight, std::int64_t n, int threads);
+void linear_backward(const WeightView& weight, const float* dy, std::int64_t n, float beta, float* dx, KernelContext& context,
+                     Arithmetic arithmetic = Arithmetic::kFp32);
+std::size_t linear_backward_workspace_bytes(const WeightView& weight, std::int64_t n, int threads, Arithmetic arithmetic = Arithmetic::kFp32);
 
 }  // namespace evolora::cpu

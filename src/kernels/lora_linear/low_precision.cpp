@@ -102,6 +102,26 @@ HWY_INLINE void add_group(const float* products, const float* scales, const floa
   }
 }
 
+// products, fp32 from here on, += second / 254. Where a row's second numbers are zero its products are the same as without, so no row depends on its
+// neighbours in the tile.
+template <bool kIntegers, int kVectors>
+HWY_INLINE void add_second(const float* second, float* products) {
+  const DF df;
+  for (int i = 0; i < kLowRows * kVectors; ++i, second += kLanes, products += kLanes) {
+    VF first = hn::Load(df, products);
+    VF more = hn::Load(df, second);
+    if constexpr (kIntegers) first = hn::ConvertTo(df, hn::BitCast(DI(), first));
+    if constexpr (kIntegers) more = hn::ConvertTo(df, hn::BitCast(DI(), more));
+    hn::Store(hn::MulAdd(more, hn::Set(df, 1.0f / 254), first), df, products);
+  }
+}
+
+HWY_INLINE bool any_coarse(const std::uint8_t* coarse, std::int64_t stride, int rows) {
+  int any = 0;
+  for (int i = 0; i < rows; ++i) any |= coarse[i * stride];
+  return any != 0;
+}
+
 template <bool kIntegers, int kVectors>
 void int8_tile_of(const LowStrip& strip, const Int8TileRows& a, const LowOutput& out) {
   constexpr std::int64_t kWidth = kVectors * kLanes;
@@ -115,10 +135,21 @@ void int8_tile_of(const LowStrip& strip, const Int8TileRows& a, const LowOutput&
   }
   const std::int64_t first = a.row * x.groups();
   const std::int64_t g0 = a.k0 / x.group;
+  const std::ptrdiff_t second_at = x.second - x.data;  // one workspace
   for (std::int64_t g = g0; g < a.k1 / x.group; ++g) {
     steps(tile, products);
-    add_group<kIntegers, kVectors>(products, strip.scales + (g - g0) * kWidth, strip.biases + (g - g0) * kWidth, x.scales + first + g,
-                                   x.sums + first + g, x.groups(), out.rows, total);
+    const float* scales = strip.scales + (g - g0) * kWidth;
+    const float* biases = strip.biases + (g - g0) * kWidth;
+    if (any_coarse(x.coarse + first + g, x.groups(), out.rows)) {
+      HWY_ALIGN float second[kLowRows * kWidth];
+      LowTile second_tile = tile;
+      for (const std::byte*& row : second_tile.rows) row += second_at;
+      steps(second_tile, second);
+      add_second<kIntegers, kVectors>(second, products);
+      add_group<false, kVectors>(products, scales, biases, x.scales + first + g, x.sums + first + g, x.groups(), out.rows, total);
+    } else {
+      add_group<kIntegers, kVectors>(products, scales, biases, x.scales + first + g, x.sums + first + g, x.groups(), out.rows, total);
+    }
     for (const std::byte*& row : tile.rows) row += x.group;
     tile.panel += x.group * kWidth;
   }

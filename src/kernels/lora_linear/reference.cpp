@@ -29,15 +29,18 @@ std::vector<double> decode_row(const WeightView& weight, std::int64_t row, Arith
   return values;
 }
 
-// A group of a row as scale * whole numbers, the scale and the numbers rounded as fp32 does.
-void quantize_group(const float* x, std::int64_t count, double* out) {
+// A group of a row as scale * (whole number + whole number / 254), the scale and the numbers rounded as fp32 does.
+void quantize_group(const float* x, std::int64_t count, double squares, std::int64_t depth, double* out) {
   float largest = 0;
   for (std::int64_t k = 0; k < count; ++k) largest = std::isnan(x[k]) ? x[k] : std::max(largest, std::abs(x[k]));
   for (std::int64_t k = 0; k < count; ++k) {
     if (largest < 0x1p-100F) {
       out[k] = 0;
     } else {
-      out[k] = static_cast<double>(largest / 127.0F) * static_cast<double>(std::nearbyint(x[k] * (127.0F / largest)));
+      const float value = x[k] * (127.0F / largest);
+      const float q = std::nearbyint(value);
+      const float r = is_coarse(largest, squares, depth) ? std::nearbyint((value - q) * 254.0F) : 0.0F;
+      out[k] = static_cast<double>(largest / 127.0F) * (static_cast<double>(q) + static_cast<double>(r) / 254.0);
     }
   }
 }
@@ -48,7 +51,14 @@ std::vector<double> rounded_input(const float* x, std::int64_t n, const WeightVi
   if (arithmetic == Arithmetic::kBf16) {
     for (std::size_t i = 0; i < values.size(); ++i) values[i] = bf16_rounded(x[i]);
   } else if (arithmetic == Arithmetic::kInt8) {
-    for (std::int64_t i = 0; i < n * weight.in; i += weight.group_size) quantize_group(x + i, weight.group_size, values.data() + i);
+    for (std::int64_t row = 0; row < n; ++row) {
+      const float* from = x + row * weight.in;
+      double squares = 0;
+      for (std::int64_t k = 0; k < weight.in; ++k) squares += static_cast<double>(from[k]) * static_cast<double>(from[k]);
+      for (std::int64_t k = 0; k < weight.in; k += weight.group_size) {
+        quantize_group(from + k, weight.group_size, squares, weight.in, values.data() + row * weight.in + k);
+      }
+    }
   }
   return values;
 }
