@@ -25,6 +25,8 @@ Result<Recipe> mlx_run_recipe(const RecipeChoices& choices, const TrainRequest& 
   if (choices.kernels) unheeded.emplace_back("kernels of the fused engine");
   if (choices.saved_activations) unheeded.emplace_back("saved_activations");
   if (choices.micro_batch_tokens.value_or(0) > 0) unheeded.emplace_back("micro_batch_tokens");
+  if (choices.forward_arithmetic.value_or(Arithmetic::kFp32) != Arithmetic::kFp32) unheeded.emplace_back("forward_arithmetic");
+  if (choices.backward_arithmetic.value_or(Arithmetic::kFp32) != Arithmetic::kFp32) unheeded.emplace_back("backward_arithmetic");
   if (choices.prefix_cache.value_or(PrefixCache::kOff) != PrefixCache::kOff) unheeded.emplace_back("prefix_cache");
   if (choices.release_weights.value_or(false)) unheeded.emplace_back("weights");
   if (!unheeded.empty()) observer.on_warning(fmt::format("--engine mlx does not heed: {}", fmt::join(unheeded, ", ")));

@@ -191,7 +191,7 @@ const std::vector<Row>& rows() {
       {{"val_batches", kInteger, true, "Batches per validation; -1: all [25]"},
        [](R& r, const S& s) -> Status { return set_integer(s, -1, kMaxInteger, r.val_batches); }},
       {{"learning_rate", kNumber, true, "Learning rate [1e-5]"},
-       [](R& r, const S& s) -> Status { return set_number(s, 0, 1e30, "a number, 0 or more", r.learning_rate); }},
+       [](R& r, const S& s) -> Status { return set_number(s, 0, 1e30, "a number in [0, 1e30)", r.learning_rate); }},
       {{"steps_per_report", kInteger, true, "Steps between loss reports [10]"},
        [](R& r, const S& s) -> Status { return set_integer(s, 1, kMaxInteger, r.steps_per_report); }},
       {{"steps_per_eval", kInteger, true, "Steps between validations [200]"},

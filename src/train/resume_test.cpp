@@ -176,6 +176,30 @@ TEST_F(ResumeTest, StoppedInsideAWindowKeepsItsNumberOfSteps) {
   run_ok(train);
 }
 
+TEST_F(ResumeTest, ARunThatCannotStartLeavesTheEarlierRunsFiles) {
+  TrainRequest train = request();
+  train.save_every = 2;
+  run_ok(train);
+  const fs::path folder = folder_ / "adapter";
+  const std::vector<const char*> names = {"run.json", "metrics.jsonl", "adapter_config.json", "adapters.safetensors", kTrainingStateFile};
+  std::vector<std::string> before;
+  for (const char* name : names) before.push_back(read(folder / name));
+  const auto expect_untouched = [&](const TrainRequest& bad, ErrorCode code) {
+    EXPECT_EQ(run_error(bad).code, code);
+    for (std::size_t i = 0; i < names.size(); ++i) EXPECT_EQ(read(folder / names[i]), before[i]) << names[i];
+  };
+  TrainRequest too_large = train;
+  too_large.memory_limit_bytes = 1000000;
+  expect_untouched(too_large, ErrorCode::kTooLarge);
+  TrainRequest no_recipe = train;
+  no_recipe.recipe_file = (folder_ / "none.json").string();
+  expect_untouched(no_recipe, ErrorCode::kNotFound);
+  TrainRequest over_already = train;
+  over_already.resume = true;
+  over_already.iters = 4;
+  expect_untouched(over_already, ErrorCode::kUsage);
+}
+
 TEST_F(ResumeTest, BrokenStatesAreErrorsNotCrashes) {
   TrainRequest train = request();
   train.save_every = 2;

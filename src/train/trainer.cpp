@@ -102,6 +102,10 @@ Status check_request(const TrainRequest& request) {
       return Error{ErrorCode::kUsage, "--resume: only the fused engine saves what a run needs to go on; leave --engine mlx or --resume away"};
     return {};
   }
+  if (request.recipe.mlx) {
+    return Error{ErrorCode::kUsage,
+                 "--kernels: standard and optimized are slot sets of --engine mlx, which was not given; the fused engine has cpu and reference"};
+  }
   if (request.device != "cpu") return Error{ErrorCode::kUsage, "--device gpu: the fused engine runs on CPUs; give --engine mlx too"};
   if (request.fine_tune_type == "dora") {
     return Error{ErrorCode::kUnsupported, "fine_tune_type: \"dora\" is not supported yet by the fused engine; use lora, or --engine mlx"};
@@ -178,7 +182,8 @@ Status Run::find_state() {
     return {};
   }
   TRY(state_->check_identity(identity_));
-  steps_done_ = std::min(state_->step(), steps_);
+  TRY(state_->check_steps(steps_, request_.grad_accumulation_steps));
+  steps_done_ = state_->step();
   return {};
 }
 
@@ -244,6 +249,7 @@ Status Run::choose_recipe(std::size_t fixed_bytes) {
     plan_.recipe = recipe_;
     return {};
   }
+  if (choices.mlx) observer_.on_warning("the fused engine does not heed the recipe's field mlx; give --engine mlx");
   // The arithmetic of a resumed run is that of the first one, unless somebody wants it otherwise.
   if (state_) choices = merge_choices(choices, TRY(recipe_from_json(state_->recipe(), state_->path().string())));
   threads_.emplace(choices.threads.value_or(0));
@@ -321,6 +327,7 @@ Status Run::build_engine() {
   if (recipe_.prefix_cache == PrefixCache::kMemory) engine_->use_prefix_store(PrefixStore::in_memory(hidden));
   if (recipe_.prefix_cache == PrefixCache::kFile) {
     const fs::path folder = request_.train ? fs::path(request_.adapter_path) : fs::temp_directory_path();
+    TRY(files_.create_directories(folder));
     engine_->use_prefix_store(TRY(PrefixStore::in_file(folder, hidden)));
   }
   engine_->reserve(plan_.arena_bytes);
@@ -334,7 +341,6 @@ Status Run::build_engine() {
 Status Run::open_files() {
   const fs::path folder = request_.adapter_path;
   TRY(files_.create_directories(folder));
-  TRY(write_adapter_config(files_, folder, adapter_config_of(request_, steps_)));
   // Of an earlier run in the same folder; they would be taken for this one's.
   TRY(files_.remove(folder / "run.json"));
   if (state_) {
@@ -396,7 +402,8 @@ Status Run::train() {
       save = [this](const nlohmann::ordered_json& loop, bool pending) { return save_state(loop, pending); };
   }
   loop_.emplace(LoopParts{request_, steps_, adapters_, *step_engine_, *learning_rate_, *train_batches_, valid_batches_ ? &*valid_batches_ : nullptr,
-                          files_, observer_, *metrics_, control_.stop, save});
+                          files_, observer_, *metrics_, control_.stop, save,
+                          [this] { return write_adapter_config(files_, request_.adapter_path, adapter_config_of(request_, steps_)); }});
   if (state_) TRY(restore_state());
   TRY(loop_->run());
   return metrics_->close();
@@ -449,9 +456,10 @@ Result<TrainResult> Run::execute() {
   TRY(load());
   TRY(make_batches());
   TRY(find_state());
-  if (request_.train) TRY(open_files());
   TRY(plan());
   TRY(build_engine());
+  // Only now is an earlier run's record replaced: what cannot start leaves the folder as it was.
+  if (request_.train) TRY(open_files());
 
   Status outcome = request_.train ? train() : Status();
   if (outcome.ok() && request_.test) outcome = test();

@@ -220,6 +220,22 @@ TEST_F(TrainerTest, EveryFailingWriteIsAnErrorAndLeavesWholeAdapters) {
   }
 }
 
+TEST_F(TrainerTest, AnAdapterNeverStandsBesideTheConfigurationOfAnotherRun) {
+  TrainRequest train = request();
+  run_ok(train);
+  const std::string config = read(folder_ / "adapter/adapter_config.json");
+  const std::string adapter = adapter_bytes("adapter");
+  train.scale = 1;
+  train.lora_parameters["scale"] = 1.0;
+  train.learning_rate = 1e29;  // fails before anything is saved
+  run_error(train);
+  EXPECT_EQ(read(folder_ / "adapter/adapter_config.json"), config);
+  EXPECT_EQ(adapter_bytes("adapter"), adapter);
+  train.learning_rate = 1e-3;
+  run_ok(train);
+  EXPECT_NE(read(folder_ / "adapter/adapter_config.json"), config);
+}
+
 TEST_F(TrainerTest, NonFiniteLossStopsAndKeepsTheLastGoodAdapter) {
   TrainRequest train = request();
   train.learning_rate = 1e25;
@@ -331,6 +347,7 @@ TEST_F(TrainerTest, BadInputNamesItselfAndWritesNothing) {
       {[](TrainRequest& r) { r.data.clear(); }, ErrorCode::kUsage, "--data"},
       {[](TrainRequest& r) { r.data = "mlx-community/WikiSQL"; }, ErrorCode::kNotFound, "export"},
       {[](TrainRequest& r) { r.data += "/train.jsonl"; }, ErrorCode::kUsage, "is a file"},
+      {[](TrainRequest& r) { r.recipe.mlx = optimized_mlx_recipe(); }, ErrorCode::kUsage, "--engine mlx"},
       {[](TrainRequest& r) { r.num_layers = 99; }, ErrorCode::kUsage, "99"},
       {[](TrainRequest& r) { r.keys = std::vector<std::string>{"self_attn.q_prj"}; }, ErrorCode::kUsage, "self_attn.q_proj"},
       {[](TrainRequest& r) { r.resume_adapter_file = "/nonexistent.safetensors"; }, ErrorCode::kNotFound, "/nonexistent.safetensors"},

@@ -67,7 +67,6 @@ nlohmann::ordered_json TrainingLoop::state() const {
 }
 
 Status TrainingLoop::restore(const nlohmann::ordered_json& state) {
-  std::int64_t steps = 0;
   try {
     const auto curve = [&](const char* key) {
       std::vector<LossPoint> points;
@@ -75,7 +74,6 @@ Status TrainingLoop::restore(const nlohmann::ordered_json& state) {
       return points;
     };
     result_.steps = last_saved_step_ = state.at("step").get<std::int64_t>();
-    steps = state.at("steps").get<std::int64_t>();
     result_.trained_tokens = tokens_before_ = state.at("trained_tokens").get<std::int64_t>();
     last_learning_rate_ = state.at("learning_rate").get<float>();
     loss_sum_ = state.at("loss_sum").get<double>();
@@ -89,19 +87,8 @@ Status TrainingLoop::restore(const nlohmann::ordered_json& state) {
     return Error{ErrorCode::kBadData,
                  fmt::format("the saved state of the training loop is broken ({}); leave --resume out to start anew", error.what())};
   }
-  const std::int64_t done = result_.steps;
-  if (done < 1 || done > p_.steps) {
-    return Error{ErrorCode::kUsage,
-                 fmt::format("the run has done {} steps already and {} are asked for; --resume needs at least as many", done, p_.steps)};
-  }
-  if (steps != p_.steps && done % p_.request.grad_accumulation_steps != 0) {
-    return Error{ErrorCode::kUsage,
-                 fmt::format("the run stopped inside an accumulation window, so it must be resumed with the {} steps it was started "
-                             "with, not {}",
-                             steps, p_.steps)};
-  }
-  first_step_ = done + 1;
-  result_.resumed_from_step = done;
+  first_step_ = result_.steps + 1;
+  result_.resumed_from_step = result_.steps;
   return {};
 }
 
@@ -306,6 +293,13 @@ Status TrainingLoop::write_metrics() {
   return written;
 }
 
+Status TrainingLoop::write_config_once() {
+  if (config_written_ || !p_.write_config) return {};
+  TRY(p_.write_config());
+  config_written_ = true;
+  return {};
+}
+
 Status TrainingLoop::save(std::int64_t step, bool snapshot) {
   TRY(p_.engine.store_parameters());
   if (!all_finite(p_.adapters.parameters(), p_.adapters.parameter_count())) {
@@ -314,6 +308,7 @@ Status TrainingLoop::save(std::int64_t step, bool snapshot) {
         fmt::format("the adapter holds NaN or infinity after step {}; it was not saved, earlier files stay. Try a lower learning rate", step)};
   }
   const fs::path folder = p_.request.adapter_path;
+  TRY(write_config_once());
   std::vector<fs::path> written = {folder / "adapters.safetensors"};
   if (snapshot) written.push_back(folder / fmt::format("{:07d}_adapters.safetensors", step));
   for (const fs::path& path : written) TRY(p_.adapters.save(p_.files, path));
@@ -326,6 +321,7 @@ Status TrainingLoop::save_best(std::int64_t step) {
   const fs::path path = fs::path(p_.request.adapter_path) / "best_adapters.safetensors";
   TRY(p_.engine.store_parameters());
   if (!all_finite(p_.adapters.parameters(), p_.adapters.parameter_count())) return {};
+  TRY(write_config_once());
   TRY(p_.adapters.save(p_.files, path));
   p_.observer.on_save(step, {path});
   return {};

@@ -35,6 +35,8 @@ struct LoopParts {
   // Writes what a later run needs to go on from here: the loop's own state, and whether gradients() hold a part of an update. Empty: nothing is
   // written.
   std::function<Status(const nlohmann::ordered_json& loop, bool gradients_pending)> save_state;
+  // Called before the first adapter of the run is written: the moment from which adapter_config.json must be this run's and no earlier one's.
+  std::function<Status()> write_config;
 };
 
 // Single use, not thread-safe.
@@ -43,7 +45,7 @@ class TrainingLoop {
   explicit TrainingLoop(const LoopParts& parts) : p_(parts) {}
 
   // Goes on after the step of a state that save_state was given; the other parts are as they were then. Before run(). kBadData for a state that is
-  // none, kUsage if the steps to do now end before it or would have cut its last accumulation window otherwise.
+  // none. TrainingState::check_steps says whether a run of p_.steps can go on from it.
   Status restore(const nlohmann::ordered_json& state);
 
   // Trains to the end and saves. On kInterrupted the adapter has been saved too. Results so far are valid after any outcome.
@@ -57,6 +59,7 @@ class TrainingLoop {
   bool compat() const { return p_.request.semantics == Semantics::kCompatMlxLm; }
   bool stop_requested() const { return p_.stop != nullptr && p_.stop->load(); }
   nlohmann::ordered_json state() const;
+  Status write_config_once();
   void replay_batches();
   Status run_steps();
   Status finish_step(std::int64_t step);
@@ -85,6 +88,7 @@ class TrainingLoop {
   std::optional<double> best_val_loss_;
   std::int64_t best_val_step_ = 0;
   std::int64_t last_saved_step_ = 0;
+  bool config_written_ = false;
   nlohmann::ordered_json metrics_line_;  // of the current step; empty: nothing to write
 
   // Since the last report.

@@ -40,7 +40,7 @@ bool is_count(const Json& json, const char* key) { return json.contains(key) && 
 bool has_the_parts(const Json& json) {
   return json.is_object() && json.contains("version") && json["version"] == kVersion && json.contains("identity") && json["identity"].is_object() &&
          json.contains("recipe") && json.contains("simd_target") && json["simd_target"].is_string() && is_count(json, "updates_done") &&
-         json.contains("loop") && json["loop"].is_object() && is_count(json["loop"], "step");
+         json.contains("loop") && json["loop"].is_object() && is_count(json["loop"], "step") && is_count(json["loop"], "steps");
 }
 
 }  // namespace
@@ -122,6 +122,20 @@ Status TrainingState::check_identity(const Json& identity) const {
                              path_.string(), key, was.dump(), value.dump())};
   }
   return {};
+}
+
+Status TrainingState::check_steps(std::int64_t steps, std::int64_t grad_accumulation_steps) const {
+  const std::int64_t done = step();
+  if (done < 1 || done > steps) {
+    return Error{ErrorCode::kUsage, fmt::format("{}: the run has done {} steps already and {} are asked for; --resume needs at least as many",
+                                                path_.string(), done, steps)};
+  }
+  const std::int64_t before = json_["loop"]["steps"].get<std::int64_t>();
+  if (before == steps || done % grad_accumulation_steps == 0) return {};
+  return Error{ErrorCode::kUsage,
+               fmt::format("{}: the run stopped inside an accumulation window, so it must be resumed with the {} steps it was started "
+                           "with, not {}",
+                           path_.string(), before, steps)};
 }
 
 bool TrainingState::copy(const char* name, std::span<float> out) const {

@@ -46,6 +46,8 @@ class TrainingState {
 
   // kUsage naming the first setting that is another one here.
   Status check_identity(const nlohmann::ordered_json& identity) const;
+  // kUsage if a run of that many steps cannot go on from here: it is over already, or the state is inside an accumulation window of another end.
+  Status check_steps(std::int64_t steps, std::int64_t grad_accumulation_steps) const;
 
   const nlohmann::ordered_json& recipe() const { return json_["recipe"]; }
   const std::string& simd_target() const { return json_["simd_target"].get_ref<const std::string&>(); }
