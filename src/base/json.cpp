@@ -4,7 +4,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
+#include <set>
 #include <utility>
+#include <vector>
 
 namespace evolora {
 
@@ -44,6 +47,21 @@ std::string plain_words(std::string message) {
   return message;
 }
 
+// text is valid JSON. The first key that an object has twice.
+std::optional<std::string> repeated_key(std::string_view text) {
+  std::vector<std::set<std::string>> open_objects;
+  std::optional<std::string> repeated;
+  const auto look = [&](int, nlohmann::json::parse_event_t event, nlohmann::json& value) {
+    using Event = nlohmann::json::parse_event_t;
+    if (event == Event::object_start) open_objects.emplace_back();
+    if (event == Event::object_end) open_objects.pop_back();
+    if (event == Event::key && !open_objects.back().insert(value.get<std::string>()).second && !repeated) repeated = value.get<std::string>();
+    return true;
+  };
+  [[maybe_unused]] const nlohmann::json parsed = nlohmann::json::parse(text, look);
+  return repeated;
+}
+
 }  // namespace
 
 Result<nlohmann::ordered_json> parse_json(std::string_view text) {
@@ -65,14 +83,27 @@ Result<std::string> json_to_text(const nlohmann::ordered_json& value) {
   }
 }
 
-Result<nlohmann::ordered_json> read_json_object(FileSystem& files, const fs::path& path) {
-  const std::string text = TRY(files.read(path));
+namespace {
+
+Result<nlohmann::ordered_json> object_in(const std::string& text, const fs::path& path) {
   Result<nlohmann::ordered_json> parsed = parse_json(text);
   if (!parsed.ok()) return Error{ErrorCode::kBadData, fmt::format("{}: {}", path.string(), parsed.error().message)};
   if (!parsed->is_object()) {
     return Error{ErrorCode::kBadData, fmt::format("{}: expected a JSON object, got {}", path.string(), parsed->type_name())};
   }
   return parsed;
+}
+
+}  // namespace
+
+Result<nlohmann::ordered_json> read_json_object(FileSystem& files, const fs::path& path) { return object_in(TRY(files.read(path)), path); }
+
+Result<nlohmann::ordered_json> read_settings_object(FileSystem& files, const fs::path& path) {
+  const std::string text = TRY(files.read(path));
+  nlohmann::ordered_json object = TRY(object_in(text, path));
+  const std::optional<std::string> repeated = repeated_key(text);
+  if (!repeated) return object;
+  return Error{ErrorCode::kBadData, fmt::format("{}: key '{}' stands twice in one object; leave one of the two", path.string(), *repeated)};
 }
 
 Result<nlohmann::ordered_json> read_json_object_if_there(FileSystem& files, const fs::path& path) {

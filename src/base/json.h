@@ -19,7 +19,9 @@ Result<std::string> json_to_text(const nlohmann::ordered_json& value);
 
 // A whole file that must hold one object. kNotFound, kBadData with the path.
 Result<nlohmann::ordered_json> read_json_object(FileSystem& files, const fs::path& path);
-// The same, but a file that does not exist is an empty object.
+// The same, but no key may stand twice in an object: for files that people write, where the loser of two entries would be ignored in silence.
+Result<nlohmann::ordered_json> read_settings_object(FileSystem& files, const fs::path& path);
+// As read_json_object, but a file that does not exist is an empty object.
 Result<nlohmann::ordered_json> read_json_object_if_there(FileSystem& files, const fs::path& path);
 
 }  // namespace evolora

@@ -41,5 +41,20 @@ TEST(JsonText, FilesMustHoldObjects) {
   EXPECT_TRUE(read_json_object_if_there(files, folder / "b.json").value().empty());
 }
 
+TEST(JsonText, SettingsNamedTwiceAreRefusedAndNotDecidedByTheLast) {
+  const TestFolder folder;
+  FileSystem& files = real_file_system();
+  const auto error = [&](const std::string& text) {
+    EXPECT_TRUE(write_file_atomically(files, folder / "a.json", text).ok());
+    const auto object = read_settings_object(files, folder / "a.json");
+    return object.ok() ? "" : object.error().message;
+  };
+  EXPECT_EQ(error(R"({"threads": 1, "x": {"threads": 2}, "y": [{"a": 1}, {"a": 2}]})"), "");
+  EXPECT_EQ(error(R"({"threads": 1, "x": {}, "threads": 2})"),
+            (folder / "a.json").string() + ": key 'threads' stands twice in one object; leave one of the two");
+  EXPECT_NE(error(R"({"x": {"a": 1, "b": 2, "a": 1}})").find("'a'"), std::string::npos);
+  EXPECT_NE(error("[1]").find("got array"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace evolora

@@ -149,7 +149,7 @@ const std::vector<Row>& rows() {
        [](const R& r) -> Json { return word_of(kWeights, r.release_weights); }},
       {"mlx",
        [](const F& f, C& c) -> Status {
-         c.mlx = TRY(mlx_recipe_from_json(f.value, fmt::format("{}: recipe field '{}'", f.file, f.name)));
+         c.mlx = TRY(mlx_recipe_from_json(f.value, fmt::format("{}: recipe field {}", f.file, f.name)));
          return {};
        },
        [](const R& r) -> Json { return r.mlx == MlxRecipe() ? Json() : mlx_recipe_to_json(r.mlx); }},
@@ -188,7 +188,7 @@ Result<RecipeChoices> recipe_from_json(const Json& json, const std::string& name
 }
 
 Result<RecipeChoices> read_recipe(FileSystem& files, const fs::path& path) {
-  return recipe_from_json(TRY(read_json_object(files, path)), path.string());
+  return recipe_from_json(TRY(read_settings_object(files, path)), path.string());
 }
 
 }  // namespace evolora

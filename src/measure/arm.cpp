@@ -83,7 +83,7 @@ Status read_external(Arm& arm, const Json& json, const std::string& source) {
 }
 
 Status read_file(FileSystem& files, Arm& arm, const std::string& path) {
-  const Json json = TRY(read_json_object(files, path));
+  const Json json = TRY(read_settings_object(files, path));
   if (!json.contains("command") && !json.contains("train") && !json.contains("program")) {
     TRY(recipe_from_json(json, path));
     arm.settings["recipe"] = fs::absolute(path).string();
@@ -186,6 +186,12 @@ Result<Arm> arm_from_json(const Json& json, const std::string& source) {
 }
 
 Result<Json> request_of_arm(const Arm& arm, const Json& common) {
+  // What the bench itself decides for both arms; an arm's own value would be overwritten, or make its trials no comparison.
+  static const std::vector<std::string> reserved = {"data", "seed", "adapter_path", "train", "resume", "config"};
+  for (const std::string& key : reserved) {
+    if (!arm.settings.contains(key)) continue;
+    return Error{ErrorCode::kUsage, fmt::format("arm '{}': {}: the bench sets it, the same for both arms; leave it out of the arm", arm.name, key)};
+  }
   Json request = common;
   for (const auto& [key, value] : arm.settings.items()) {
     request[key] = value;
