@@ -121,7 +121,8 @@ class RealFileSystem final : public FileSystem {
   }
 
   Result<MappedFile> map(const fs::path& path) override {
-    const Descriptor fd = TRY(open_descriptor(path, O_RDONLY, "open"));
+    // Opening a named pipe would wait for somebody to write into it.
+    const Descriptor fd = TRY(open_descriptor(path, O_RDONLY | O_NONBLOCK, "open"));
     struct stat info {};
     if (::fstat(fd.get(), &info) != 0) return os_error(path, "inspect", errno);
     if (S_ISDIR(info.st_mode)) return os_error(path, "map", EISDIR);

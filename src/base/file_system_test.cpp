@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -110,6 +111,12 @@ TEST(AtomicWrite, AnyFaultLeavesTheOldContentAndNoTemporaryFile) {
       EXPECT_EQ(files.list(folder.path()).value(), std::vector<std::string>{"weights"}) << nth;
     }
   }
+}
+
+TEST(FileSystem, ANamedPipeInTheWeightsPlaceIsAnErrorAndNotAWait) {
+  const TestFolder folder;
+  ASSERT_EQ(::mkfifo((folder / "model.safetensors").c_str(), 0600), 0);
+  EXPECT_NE(files.map(folder / "model.safetensors").error().message.find("not a regular file"), std::string::npos);
 }
 
 TEST(AtomicWrite, AWriterThatGivesUpLeavesTheOldContent) {
