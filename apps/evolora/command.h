@@ -30,4 +30,10 @@ CLI::Option* add_value(CLI::App& flags, const std::string& names, T& value, cons
   return flags.add_option(names, value, help)->take_last();
 }
 
+// --threads of commands that are not training: the range that training flags and recipes have. kUsage.
+inline Status check_threads(int threads) {
+  if (threads >= 0 && threads <= 1024) return {};
+  return Error{ErrorCode::kUsage, "--threads: expected a whole number in [0, 1024], got " + std::to_string(threads)};
+}
+
 }  // namespace evolora

@@ -12,6 +12,7 @@ namespace {
 
 struct ConvertFlags {
   std::string source;
+  CLI::Option* source_option = nullptr;
   std::string output = "mlx_model";
   bool quantize = false;
   int bits = 4;
@@ -26,6 +27,10 @@ struct ConvertFlags {
 Result<ConvertRequest> request_of(const ConvertFlags& flags) {
   ConvertRequest request;
   if (flags.source.empty()) return Error{ErrorCode::kUsage, "nothing to convert: name a .gguf file or a model folder with --hf-path"};
+  for (const std::string& other : flags.source_option->results()) {
+    if (other != flags.source) return Error{ErrorCode::kUsage, fmt::format("one thing to convert at a time: got '{}' and '{}'", other, flags.source)};
+  }
+  if (flags.output.empty()) return Error{ErrorCode::kUsage, "--mlx-path is empty: name the folder to write"};
   request.source = flags.source;
   request.output = flags.output;
   request.dequantize = flags.dequantize;
@@ -66,7 +71,7 @@ Status run_convert(const ConvertFlags& flags) {
 Command add_convert_command(CLI::App& program) {
   CLI::App* app = program.add_subcommand("convert", "GGUF file or Hugging Face folder -> MLX model folder");
   auto flags = std::make_shared<ConvertFlags>();
-  add_value(*app, "source,--hf-path,--model", flags->source, "A .gguf file, or a folder with config.json and safetensors");
+  flags->source_option = add_value(*app, "source,--hf-path,--model", flags->source, "A .gguf file, or a folder with config.json and safetensors");
   add_value(*app, "--mlx-path", flags->output, "Folder to write; must not exist yet [mlx_model]");
   app->add_flag("-q,--quantize", flags->quantize, "Quantize the weights");
   flags->bits_option = add_value(*app, "--q-bits", flags->bits, "Bits per weight: 2, 3, 4, 5, 6 or 8 [4]");

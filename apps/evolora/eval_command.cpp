@@ -21,6 +21,7 @@ Status run_eval(EvaluationRequest request) {
   if (request.max_seq_length < 2) {
     return Error{ErrorCode::kUsage, fmt::format("--max-seq-length: expected a whole number, 2 or more, got {}", request.max_seq_length)};
   }
+  TRY(check_threads(request.recipe.threads));
   request.stop = stop_flag();
   WarningPrinter observer;
   const EvaluationResult result = TRY(evaluate_file(request, real_file_system(), observer));

@@ -199,6 +199,7 @@ Status answer_file(const GenerateFlags& flags, const Session& session, Threads& 
 
 Status run_generate(GenerateFlags flags) {
   TRY(check_flags(flags));
+  TRY(check_threads(flags.threads));
   const Session session = TRY(open_session(flags));
   Threads threads(flags.threads);
   return flags.prompts_file.empty() ? answer_one(flags, session, threads) : answer_file(flags, session, threads);

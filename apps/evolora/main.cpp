@@ -3,7 +3,10 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cstdio>
 #include <exception>
+#include <new>
+#include <string>
 #include <vector>
 
 #include "base/suggest.h"
@@ -18,6 +21,12 @@ int fail(const Error& error) {
   std::fflush(stdout);
   fmt::print(stderr, "evolora: error: {}\n", line);
   return error_exit_status(error.code);
+}
+
+// Text that a full disk swallowed must not look like success.
+int finish_output() {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return 0;
+  return fail({ErrorCode::kIo, "standard output: cannot write all of it; is the disk full?"});
 }
 
 std::vector<std::string> long_flags(const CLI::App& flags) {
@@ -52,6 +61,23 @@ Status check_command_word(const CLI::App& program, const std::vector<Command>& c
                fmt::format("unknown {} '{}'{} (commands: {})", kind, words.front(), did_you_mean(words.front(), names), fmt::join(names, ", "))};
 }
 
+// Flags that CLI11 reads as numbers: its own message says neither what was expected nor why.
+Error conversion_error(const CLI::App& program, const std::string& message) {
+  const std::size_t name_at = message.find("--");
+  const std::size_t equals = message.find(" = ", name_at == std::string::npos ? 0 : name_at);
+  if (name_at == std::string::npos || equals == std::string::npos) return {ErrorCode::kUsage, message};
+  const std::string name = message.substr(name_at, equals - name_at);
+  const std::string value = message.substr(equals + 3);
+  for (const CLI::App* command : program.get_subcommands()) {
+    const CLI::Option* option = command->get_option_no_throw(name);
+    if (option == nullptr) continue;
+    const std::string type = option->get_type_name();
+    const char* expected = type == "UINT" ? "a whole number, 0 or more" : type == "INT" ? "a whole number" : "a number";
+    return {ErrorCode::kUsage, fmt::format("{}: expected {}, got '{}'", name, expected, value)};
+  }
+  return {ErrorCode::kUsage, message};
+}
+
 int run_program(int argc, char** argv) {
   CLI::App program("Fine-tunes MLX language models with LoRA on the CPU: fast, small, and with mlx-lm's flags and files.", "evolora");
   program.set_version_flag("--version", "evolora " EVOLORA_VERSION);
@@ -64,7 +90,10 @@ int run_program(int argc, char** argv) {
   try {
     program.parse(argc, argv);
   } catch (const CLI::Success& done) {  // --help, --version
-    return program.exit(done);
+    const int exit_status = program.exit(done);
+    return exit_status != 0 ? exit_status : finish_output();
+  } catch (const CLI::ConversionError& error) {
+    return fail(conversion_error(program, error.what()));
   } catch (const CLI::ParseError& error) {
     return fail({ErrorCode::kUsage, error.what()});
   }
@@ -72,7 +101,7 @@ int run_program(int argc, char** argv) {
     if (!command.flags->parsed()) continue;
     Status status = check_leftovers(program, *command.flags);
     if (status.ok()) status = command.run();
-    return status.ok() ? 0 : fail(status.error());
+    return status.ok() ? finish_output() : fail(status.error());
   }
   return fail(check_command_word(program, commands).error());
 }
@@ -84,7 +113,8 @@ int main(int argc, char** argv) {
   try {
     return evolora::run_program(argc, argv);
   } catch (const std::bad_alloc&) {
-    return evolora::fail({evolora::ErrorCode::kTooLarge, "out of memory"});
+    return evolora::fail({evolora::ErrorCode::kTooLarge,
+                          "out of memory: the system has no more to give; plan less with --memory-limit, or use smaller batches and samples"});
   } catch (const std::exception& error) {
     return evolora::fail({evolora::ErrorCode::kInternal, fmt::format("internal error, please report it: {}", error.what())});
   }

@@ -17,11 +17,19 @@ struct PlanArguments {
   std::string write_recipe;
 };
 
+// A word and a flag may both say it, but not differ.
+Status take_word(const std::string& word, const char* flag, std::string& value) {
+  if (word.empty()) return {};
+  if (!value.empty() && value != word) return Error{ErrorCode::kUsage, fmt::format("'{}' and {} '{}' name two things; give one", word, flag, value)};
+  value = word;
+  return {};
+}
+
 Status run_plan(const TrainFlags& flags, const PlanArguments& arguments) {
   FileSystem& files = real_file_system();
   TrainRequest request = TRY(request_from_flags(flags, files));
-  if (!arguments.model.empty()) request.model = arguments.model;
-  if (!arguments.data.empty()) request.data = arguments.data;
+  TRY(take_word(arguments.model, "--model", request.model));
+  TRY(take_word(arguments.data, "--data", request.data));
   if (!request.test) request.train = true;
   TrainPrinter printer(request, false);
   const auto plan = plan_training(request, files, printer);

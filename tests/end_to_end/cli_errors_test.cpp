@@ -144,7 +144,30 @@ TEST_F(CliErrors, ConvertDoesNotTouchAnExistingFolder) {
   EXPECT_FALSE(files_.exists(path("out")));
 }
 
+TEST_F(CliErrors, AnEmptyOutputFolderIsNoInternalError) { expect_error(run({"convert", path("model"), "--mlx-path", ""}), {"--mlx-path is empty"}); }
+
+TEST_F(CliErrors, OfTwoNamesForOneThingNoneIsIgnored) {
+  expect_error(run({"convert", path("model"), "--hf-path", path("other"), "--mlx-path", path("out")}), {path("model"), path("other")});
+  EXPECT_FALSE(files_.exists(path("out")));
+  expect_error(run({"plan", path("model"), path("data"), "--model", path("other")}), {path("model"), path("other")});
+}
+
+TEST_F(CliErrors, OutputThatCouldNotBeWrittenIsNoSuccess) {
+  const std::string command = std::string(EVOLORA_BINARY) + " --help > /dev/full 2> " + path("errors");
+  EXPECT_EQ(WEXITSTATUS(std::system(command.c_str())), 2);
+  EXPECT_NE(text_of(folder_ / "errors").find("standard output"), std::string::npos);
+}
+
 // ---- the other commands ----
+
+TEST_F(CliErrors, ThreadsOutsideOfTheirRangeNeverReachTheEngine) {
+  for (const char* threads : {"-3", "99999"}) {
+    expect_error(run({"eval", "--model", path("model"), "--data", path("data/valid.jsonl"), "--threads", threads}),
+                 {"--threads", "[0, 1024]", threads});
+    expect_error(run({"generate", "--model", path("model"), "--threads", threads}), {"--threads", "[0, 1024]", threads});
+  }
+  expect_error(run({"generate", "--model", path("model"), "--seed", "1.5"}), {"--seed: expected a whole number, got '1.5'"});
+}
 
 TEST_F(CliErrors, GenerateAndEval) {
   const std::string model = path("model");
