@@ -1,6 +1,7 @@
 // `evolora bench`: baseline against candidate, measured in fresh processes, with a verdict that can be computed again from the raw samples.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -24,17 +25,17 @@ struct BenchArguments {
   std::string out = "bench";
   std::string verify;
   std::string design = "paired";
-  std::size_t pairs = 10;
+  std::int64_t pairs = 10;
   std::string precision;
-  std::size_t max_pairs = 40;
-  std::size_t trials = 5;
+  std::int64_t max_pairs = 40;
+  std::int64_t trials = 5;
   std::string loss_margin = "1%";
   std::string progress_margin = "1%";
   std::string token_margin = "0%";
   std::string min_effect = "1%";
   std::string regression_margin = "2%";
   double timeout_seconds = 0;
-  std::uint64_t order_seed = 1;
+  std::int64_t order_seed = 1;
   std::string slow_slot = "swiglu";
   bool resume = false;
   bool control = false;
@@ -98,6 +99,24 @@ Result<VerdictRules> rules_of(const BenchArguments& a) {
   return rules;
 }
 
+// Whatever is wrong with an arm is said before a folder is made, which a second try would find occupied.
+Status check_arms(const BenchPlan& plan, FileSystem& files) {
+  for (const Arm* arm : {&plan.baseline, &plan.candidate}) {
+    if (arm->external()) {
+      Json values = plan.common;
+      values["seed"] = 0;
+      values["out"] = "";
+      TRY(expand_command(*arm, values));
+      continue;
+    }
+    TRY(request_of_arm(*arm, plan.common));
+    const bool is_path = arm->program.find('/') != std::string::npos;
+    if (is_path && !files.exists(arm->program))
+      return Error{ErrorCode::kNotFound, fmt::format("arm '{}': {}: no such program", arm->name, arm->program)};
+  }
+  return {};
+}
+
 Result<BenchPlan> make_plan(const BenchArguments& a, const TrainFlags& flags, FileSystem& files) {
   BenchPlan plan;
   if (a.design != "paired" && a.design != "sequential")
@@ -105,8 +124,13 @@ Result<BenchPlan> make_plan(const BenchArguments& a, const TrainFlags& flags, Fi
   plan.design = a.design == "paired" ? BenchDesign::kPaired : BenchDesign::kSequential;
   if (a.pairs < 1 || a.pairs > 1000) return Error{ErrorCode::kUsage, fmt::format("--pairs: expected 1 to 1000, got {}", a.pairs)};
   if (a.trials < 2 || a.trials > 1000) return Error{ErrorCode::kUsage, fmt::format("--trials: expected 2 to 1000, got {}", a.trials)};
-  if (a.max_pairs < kFewestPairs || a.max_pairs > 1000)
+  if (a.max_pairs < static_cast<std::int64_t>(kFewestPairs) || a.max_pairs > 1000)
     return Error{ErrorCode::kUsage, fmt::format("--max-pairs: expected {} to 1000, got {}", kFewestPairs, a.max_pairs)};
+  if (a.order_seed < 0) return Error{ErrorCode::kUsage, fmt::format("--order-seed: expected a whole number, 0 or more, got {}", a.order_seed)};
+  if (!(a.timeout_seconds >= 0 && a.timeout_seconds <= 1e9))
+    return Error{ErrorCode::kUsage, fmt::format("--timeout: expected seconds from 0 to 1e9, got {}", a.timeout_seconds)};
+  if (a.must_accept && plan.design == BenchDesign::kSequential)
+    return Error{ErrorCode::kUsage, "--must-accept: the sequential design has no verdict to accept; use --design paired"};
   plan.common = TRY(common_settings(flags, files));
   if (plan.common.contains("seed")) {
     if (plan.common["seed"].is_number_unsigned() || (plan.common["seed"].is_number_integer() && plan.common["seed"].get<std::int64_t>() >= 0)) {
@@ -117,13 +141,14 @@ Result<BenchPlan> make_plan(const BenchArguments& a, const TrainFlags& flags, Fi
   const std::string program = TRY(own_path());
   plan.baseline = TRY(parse_arm(files, a.baseline, program, "--baseline"));
   plan.candidate = TRY(parse_arm(files, a.candidate, program, "--candidate"));
+  TRY(check_arms(plan, files));
   plan.rules = TRY(rules_of(a));
-  plan.order_seed = a.order_seed;
-  plan.trials = a.trials;
-  plan.looks = {a.pairs};
+  plan.order_seed = static_cast<std::uint64_t>(a.order_seed);
+  plan.trials = static_cast<std::size_t>(a.trials);
+  plan.looks = {static_cast<std::size_t>(a.pairs)};
   if (!a.precision.empty()) {
     plan.precision = TRY(share("--precision", a.precision));
-    plan.looks = growing_looks(a.max_pairs);
+    plan.looks = growing_looks(static_cast<std::size_t>(a.max_pairs));
   }
   plan.timeout_seconds = a.timeout_seconds;
   plan.model_sha256 = TRY(digest_of_files(files, plan.common["model"].get<std::string>()));
@@ -253,7 +278,7 @@ Status run_verify(const std::string& path) {
     printer.print_report(report, records);
     now = report_to_json(report);
   }
-  if (TRY(kept_verdict_agrees(files, folder, plan.design, now))) {
+  if (TRY(kept_verdict_agrees(files, folder, now))) {
     fmt::print("\nThe samples give the verdict that verdict.json holds.\n");
   } else {
     fmt::print("\n{} has no verdict.json to compare with (the bench did not end)\n", path);

@@ -24,8 +24,8 @@ Result<BenchFolder> read_bench_folder(FileSystem& files, const fs::path& folder)
 // records.
 std::vector<const TrialRecord*> trials_of(BenchDesign design, std::span<const TrialRecord> records, ArmRole role);
 
-// Does verdict.json say what the samples say? now: verdict_to_json or report_to_json of them. False if there is no verdict.json; kBadData if it says
-// something else.
-Result<bool> kept_verdict_agrees(FileSystem& files, const fs::path& folder, BenchDesign design, const nlohmann::ordered_json& now);
+// Does verdict.json hold what the samples give, figure by figure? now: verdict_to_json or report_to_json of them. False if there is no verdict.json;
+// kBadData naming the first figure that is another.
+Result<bool> kept_verdict_agrees(FileSystem& files, const fs::path& folder, const nlohmann::ordered_json& now);
 
 }  // namespace evolora

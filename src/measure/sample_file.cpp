@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <set>
+#include <tuple>
 
 #include "base/json.h"
 
@@ -44,6 +46,7 @@ Result<std::vector<TrialRecord>> read_samples(FileSystem& files, const fs::path&
   if (!files.exists(path)) return records;
   const std::string text = TRY(files.read(path));
   std::size_t number = 0;
+  std::set<std::tuple<ArmRole, std::size_t, std::size_t>> seen;
   for (std::size_t begin = 0; begin < text.size();) {
     const std::size_t end = text.find('\n', begin);
     if (end == std::string::npos) break;  // cut off by a crash: never acknowledged
@@ -52,6 +55,11 @@ Result<std::vector<TrialRecord>> read_samples(FileSystem& files, const fs::path&
     if (!json.ok()) return Error{ErrorCode::kBadData, source + ": " + json.error().message};
     records.push_back(TRY(trial_from_json(*json, source)));
     if (records.back().plan_sha256 != plan_sha256) return Error{ErrorCode::kBadData, source + ": the trial belongs to another plan than plan.json"};
+    const TrialRecord& trial = records.back();
+    if (trial.status != TrialStatus::kInterrupted && !seen.emplace(trial.role, trial.pair, trial.attempt).second) {
+      return Error{ErrorCode::kBadData, fmt::format("{}: a second record of attempt {} of the {} in pair {}; a trial is recorded once", source,
+                                                    trial.attempt, word(trial.role), trial.pair)};
+    }
     begin = end + 1;
   }
   return records;

@@ -22,7 +22,8 @@ class SampleFile {
   std::unique_ptr<WritableFile> file_;
 };
 
-// All complete lines. A file that does not exist is empty. kBadData "PATH:LINE: ..." for a line that is no record, or one of another plan.
+// All complete lines. A file that does not exist is empty. kBadData "PATH:LINE: ..." for a line that is no record, one of another plan, or of
+// a trial that has one already.
 Result<std::vector<TrialRecord>> read_samples(FileSystem& files, const fs::path& path, const std::string& plan_sha256);
 
 // Both trials of a pair, of its latest attempt in which neither was interrupted.

@@ -168,7 +168,7 @@ Result<std::string> bench_report(FileSystem& files, const fs::path& folder) {
   BenchFigures figures;
   if (bench.plan.design == BenchDesign::kPaired) {
     const Assessment assessment = assess(bench.plan, bench.records);
-    TRY(kept_verdict_agrees(files, folder, bench.plan.design, verdict_to_json(assessment.verdict)));
+    TRY(kept_verdict_agrees(files, folder, verdict_to_json(assessment.verdict)));
     write_paired_verdict(bench, assessment.verdict, assessment.finished, page);
     figures = TRY(bench_figures(bench, &assessment.verdict, source));
     page.heading("How sure is it?");
@@ -176,7 +176,7 @@ Result<std::string> bench_report(FileSystem& files, const fs::path& folder) {
     write_gates(assessment.verdict, page);
   } else {
     const SequentialReport report = report_sequential(bench.plan, bench.records);
-    TRY(kept_verdict_agrees(files, folder, bench.plan.design, report_to_json(report)));
+    TRY(kept_verdict_agrees(files, folder, report_to_json(report)));
     write_sequential_verdict(bench, report, page);
     figures = TRY(bench_figures(bench, nullptr, source));
     page.heading("In the order in which they ran");

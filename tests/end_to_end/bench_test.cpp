@@ -36,6 +36,30 @@ TEST_F(CliBench, ForgedFilesAreFound) {
   EXPECT_NE(result.standard_error.find("another plan"), std::string::npos) << result.standard_error;
 }
 
+TEST_F(CliBench, ForgedFiguresAndMissingSamplesAreFoundThoughTheDecisionStays) {
+  good(bench({"--candidate", "kernels=cpu", "--pairs", "2"}));
+  const auto rejected = [&](const std::string& what) {
+    const ProcessResult result = run({"bench", "--verify", path("bench")});
+    EXPECT_EQ(result.exit_status, 2) << what;
+    EXPECT_NE(result.standard_error.find(what), std::string::npos) << result.standard_error;
+  };
+  const Json kept = verdict();
+  Json forged = kept;
+  forged["claims"][0]["ratio"] = 9.9;
+  write("bench/verdict.json", forged.dump(2));
+  rejected("'claims' is not what the samples give");
+  write("bench/verdict.json", kept.dump(2));
+  good({"bench", "--verify", path("bench")});
+  const std::string lines = text_of(folder_ / "bench/samples.jsonl");
+  const std::size_t last = lines.rfind('\n', lines.size() - 2) + 1;
+  write("bench/samples.jsonl", lines.substr(0, last));
+  rejected("the samples give");
+  write("bench/samples.jsonl", lines + lines.substr(last));
+  rejected("samples.jsonl:7: a second record");
+  ASSERT_TRUE(files_.remove(folder_ / "bench/samples.jsonl").ok());
+  rejected("the samples give");
+}
+
 TEST_F(CliBench, SlowerIsRejectedAndTheOtherWayRoundAccepted) {
   const std::string slow = saboteur("slow.sh", "sleep 1");
   const ProcessResult rejected = good(bench({"--candidate", "program=" + slow, "--pairs", "5"}));
@@ -149,6 +173,14 @@ TEST_F(CliBench, MistakesAreOneLineAndStatusTwo) {
       {bench({"--candidate", "cpu", "--design", "best"}), "--design"},
       {bench({"--candidate", "program=/no/such/program"}), "/no/such/program"},
       {bench({"--candidate", "no-such-file.json"}), "no-such-file.json"},
+      {bench({"--candidate", "engine=warp"}), "engine: unknown value 'warp'"},
+      {bench({"--candidate", "seed=7"}), "seed: the bench sets it"},
+      {bench({"--candidate", "data=elsewhere"}), "data: the bench sets it"},
+      {bench({"--candidate", "cpu", "--pairs", "-1"}), "--pairs: expected 1 to 1000, got -1"},
+      {bench({"--candidate", "cpu", "--order-seed", "-1"}), "--order-seed"},
+      {bench({"--candidate", "cpu", "--timeout", "nan"}), "--timeout"},
+      {bench({"--candidate", "cpu", "--timeout", "soon"}), "--timeout: expected a number, got 'soon'"},
+      {bench({"--candidate", "cpu", "--design", "sequential", "--must-accept"}), "--must-accept"},
       {{"bench", "--verify", path("nowhere")}, "plan.json"},
       {{"bench", "--resume", "--out", path("nowhere")}, "plan.json"},
   };
@@ -157,7 +189,7 @@ TEST_F(CliBench, MistakesAreOneLineAndStatusTwo) {
     EXPECT_EQ(result.exit_status, 2) << expected;
     EXPECT_NE(result.standard_error.find(expected), std::string::npos) << result.standard_error;
     EXPECT_EQ(std::count(result.standard_error.begin(), result.standard_error.end(), '\n'), 1) << result.standard_error;
-    EXPECT_TRUE(files_.remove(folder_ / "bench").ok());
+    EXPECT_FALSE(files_.exists(folder_ / "bench")) << expected;
   }
 }
 
