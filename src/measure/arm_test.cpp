@@ -187,7 +187,11 @@ Json good_mlx_run() {
     "layers": [{"lora_linear": [84, 0]}, {"lora_linear": [84, 70]}, {"lora_linear": [84, 70]}]}})");
 }
 
-std::string mlx_proof_of(const Json& run, const MlxRecipe& recipe = optimized_mlx_recipe(), ArmRole role = ArmRole::kCandidate) {
+MlxRecipe everything_replaced() {
+  return {.lora_linear = MlxLoraLinear::kGrouped, .swiglu = MlxSwiglu::kOptimized, .head_loss = MlxHeadLoss::kOptimized};
+}
+
+std::string mlx_proof_of(const Json& run, const MlxRecipe& recipe = everything_replaced(), ArmRole role = ArmRole::kCandidate) {
   const Json kernels = {{"lora_linear", word(recipe.lora_linear)}, {"swiglu", word(recipe.swiglu)}, {"head_loss", word(recipe.head_loss)}};
   return missing_proof({.engine = "mlx", .kernels = kernels, .model_layers = 3, .adapted_layers = 2}, run, role).value_or("");
 }

@@ -242,7 +242,7 @@ TEST_F(ReportOfBench, BrokenFoldersAreOneLine) {
   const BenchPlan plan = test_bench_plan("c");
   write_test_bench(folder_.path(), plan, 6);
   write_test_file(folder_ / "verdict.json", R"({"decision": "REJECT"})");
-  EXPECT_THAT(error().message, HasSubstr("verdict.json: says \"REJECT\", but its samples say \"ACCEPT\""));
+  EXPECT_THAT(error().message, HasSubstr("verdict.json: 'decision' is \"REJECT\", but the samples give \"ACCEPT\""));
   write_test_file(folder_ / "samples.jsonl", "{}\n");
   EXPECT_THAT(error().message, HasSubstr("samples.jsonl:1: "));
   write_test_file(folder_ / "plan.json", "{");
