@@ -14,11 +14,12 @@ minimum_rust=1.85   # of the crates in src/text/bridge/Cargo.lock
 minimum_cmake=3.25  # CMakePresets.json version 6
 build_tools=(cmake ninja-build g++ make pkg-config python3)
 build_libraries=(libhwy-dev libcli11-dev libfmt-dev nlohmann-json3-dev libyaml-cpp-dev libgtest-dev libgmock-dev
-                 libbenchmark-dev libtbb-dev libopenblas-dev libssl-dev libboost-dev)
+                 libbenchmark-dev libtbb-dev libopenblas-dev libssl-dev libboost-dev libsqlite3-dev libcurl4-openssl-dev libseccomp-dev)
+sandbox_tools=(bubblewrap)
 lint_tools=(clang-format-14 clang-tidy-14)
 fuzz_tools=(clang-14 libclang-rt-14-dev)
 general_names="CMake >= $minimum_cmake, Ninja, a C++20 compiler (g++ >= 12), make, Python >= 3.11 with venv, and the C++ libraries Highway >= 1.0, CLI11, fmt,
-  nlohmann-json, yaml-cpp, GoogleTest with GoogleMock, Google Benchmark, oneTBB, OpenBLAS, OpenSSL and Boost >= 1.74 (headers), each with its CMake package; clang-format 14 and clang-tidy 14 for lint"
+  nlohmann-json, yaml-cpp, GoogleTest with GoogleMock, Google Benchmark, oneTBB, OpenBLAS, OpenSSL, SQLite, libcurl, libseccomp and Boost >= 1.74 (headers), each with its CMake or pkg-config package; bubblewrap; clang-format 14 and clang-tidy 14 for lint"
 
 say() { echo "bootstrap: $*"; }
 fail() { echo "bootstrap: error: $*" >&2; exit 2; }
@@ -65,7 +66,7 @@ part_build() {
   if has apt-get; then
     local tools=() name
     for name in "${build_tools[@]}"; do has "${name%-build}" || tools+=("$name"); done  # ninja-build is the command ninja
-    install_packages "${tools[@]}" "${build_libraries[@]}" "${lint_tools[@]}"
+    install_packages "${tools[@]}" "${build_libraries[@]}" "${sandbox_tools[@]}" "${lint_tools[@]}"
   elif ! cmake --preset release >build/bootstrap-cmake.log 2>&1; then
     tail -n 6 build/bootstrap-cmake.log >&2
     fail "this system has no apt-get, so install these yourself: $general_names"
