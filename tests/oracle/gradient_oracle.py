@@ -313,9 +313,9 @@ class WithoutNormTerm(NumpyModel):
 
 
 class WithSegmentsThatSeeEachOther(NumpyModel):
-    def _attention(self, q, k, v, segments, r):
-        out, _ = super()._attention(q, k, v, [(0, q.shape[0])], r)
-        return out, super()._attention(q, k, v, segments, r)[1]
+    def _attention(self, q, k, v, segments, window, r):
+        out, _ = super()._attention(q, k, v, [(0, q.shape[0])], window, r)
+        return out, super()._attention(q, k, v, segments, window, r)[1]
 
 
 BROKEN = (WithoutSoftmaxTerm, WithRotationForward, WithoutNormTerm, WithSegmentsThatSeeEachOther)

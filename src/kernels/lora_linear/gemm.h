@@ -72,6 +72,8 @@ struct Segment {
 // whatever the threads, the machine's cache or the blocks.
 using DepthBlock = std::vector<Segment>;
 std::vector<DepthBlock> split_depth(std::span<const Term> terms);
+// Into blocks of about `depth` at most (up to 128 more).
+std::vector<DepthBlock> split_depth(std::span<const Term> terms, std::int64_t depth);
 
 // Cuts the products into blocks for threads workers so that all finish at about the same time. lanes: floats per vector.
 std::vector<Block> plan_products(std::span<const Product> products, std::int64_t lanes, int threads);

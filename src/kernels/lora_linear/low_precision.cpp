@@ -5,6 +5,7 @@
 #include <atomic>
 #include <vector>
 
+#include "kernels/lora_linear/matrix_tiles.h"
 #include "kernels/lora_linear/targets.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -301,6 +302,7 @@ void run_low_precision_block(const Product& product, const Block& block, std::sp
 const char* arithmetic_instructions(Arithmetic arithmetic) {
   if (arithmetic == Arithmetic::kFp32) return "fp32";
   if (arithmetic == Arithmetic::kInt8 && use_int8_dot()) return "avx512_vnni";
+  if (arithmetic == Arithmetic::kBf16 && matrix_tiles_available()) return "amx_bf16";
   if (arithmetic == Arithmetic::kBf16 && use_bf16_dot()) return "avx512_bf16";
   return "widened to fp32";
 }

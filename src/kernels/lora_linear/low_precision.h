@@ -24,7 +24,8 @@ bool dot_instructions_allowed();
 
 namespace evolora {
 
-// What computes products in this arithmetic on this machine: "avx512_bf16", "avx512_vnni", or "widened to fp32"; fp32: "fp32".
+// What computes products in this arithmetic on this machine: "amx_bf16" (products of few rows: as without), "avx512_bf16", "avx512_vnni", or "widened
+// to fp32"; fp32: "fp32".
 const char* arithmetic_instructions(Arithmetic arithmetic);
 
 }  // namespace evolora

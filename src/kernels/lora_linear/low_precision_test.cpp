@@ -11,6 +11,7 @@
 #include "kernels/lora_linear/int8_rows.h"
 #include "kernels/lora_linear/lora_linear_problem.h"
 #include "kernels/lora_linear/low_precision.h"
+#include "kernels/lora_linear/matrix_tiles.h"
 #include "kernels/lora_linear/weight_value.h"
 
 namespace evolora {
@@ -28,18 +29,24 @@ constexpr Arithmetics kInt8Forward = {Arithmetic::kInt8, Arithmetic::kFp32};
 // Higham & Mary 2019, as in lora_linear_test.cpp.
 double tolerance_factor(std::int64_t terms) { return 6 * std::sqrt(static_cast<double>(terms)) * kEps; }
 
-// Every SIMD target, and AVX-512 once more without its dot product instructions.
+// Every SIMD target; AVX-512 also without matrix tiles and without its dot product instructions.
 template <typename Body>
 void for_each_path(const Body& body) {
   for (const std::int64_t target : hwy::SupportedAndGeneratedTargets()) {
     hwy::SetSupportedTargetsForTest(target);
     hwy::GetChosenTarget().Update(target);
-    for (const bool dot : {true, false}) {
-      gemm::allow_dot_instructions(dot);
-      if (!dot && target != HWY_AVX3) continue;
-      SCOPED_TRACE(std::string(hwy::TargetName(target)) + ", " + arithmetic_instructions(Arithmetic::kInt8));
+    struct Path {
+      bool dot, tiles;
+    };
+    for (const Path path : {Path{true, true}, Path{true, false}, Path{false, false}}) {
+      gemm::allow_dot_instructions(path.dot);
+      gemm::allow_matrix_tiles(path.tiles);
+      if (!(path.dot && path.tiles) && target != HWY_AVX3 && target != HWY_AVX3_DL) continue;
+      SCOPED_TRACE(std::string(hwy::TargetName(target)) + ", " + arithmetic_instructions(Arithmetic::kInt8) + ", " +
+                   arithmetic_instructions(Arithmetic::kBf16));
       body();
     }
+    gemm::allow_matrix_tiles(true);
     gemm::allow_dot_instructions(true);
     hwy::SetSupportedTargetsForTest(0);
     hwy::GetChosenTarget().Update(hwy::SupportedTargets());
@@ -238,7 +245,10 @@ TEST(LowPrecision, DotInstructionsAreUsedWhereTheProcessorHasThem) {
   if (!avx512 || __builtin_cpu_supports("avx512vnni") == 0) GTEST_SKIP() << "this processor has no avx512_vnni; only the widened path was tested";
   EXPECT_STREQ(arithmetic_instructions(Arithmetic::kInt8), "avx512_vnni");
   if (__builtin_cpu_supports("avx512bf16") == 0) GTEST_SKIP() << "this processor has no avx512_bf16; bf16 was tested widened";
+  EXPECT_STREQ(arithmetic_instructions(Arithmetic::kBf16), gemm::matrix_tiles_available() ? "amx_bf16" : "avx512_bf16");
+  gemm::allow_matrix_tiles(false);
   EXPECT_STREQ(arithmetic_instructions(Arithmetic::kBf16), "avx512_bf16");
+  gemm::allow_matrix_tiles(true);
 #else
   GTEST_SKIP() << "not x86; only the widened path was tested";
 #endif
@@ -368,10 +378,12 @@ TEST(LowPrecision, WorkspaceNeedsOnlyShapesAndGrowsWithRows) {
       ASSERT_GE(now, last) << n;
       last = now;
     }
-    // fp32: two decoded blocks and the ranks. int8: two bytes for each element of x, once for both projections, and 9 for each of its groups.
+    // fp32: two decoded blocks and the ranks. bf16 on matrix tiles: their scratch instead of a decoded block. int8: two bytes for each element of x,
+    // once for both projections, and 9 for each of its groups.
     const std::size_t fp32 = cpu::lora_linear_forward_workspace_bytes({nullptr, 2480, group}, 2);
     const std::size_t rows = arithmetic == Arithmetic::kInt8 ? 2500u * 896 * 2 + 2500u * (896 / 64) * 9 : 0;
-    EXPECT_LE(last, fp32 + rows + 4096);
+    const std::size_t tiles = arithmetic == Arithmetic::kBf16 && gemm::matrix_tiles_available() ? 2 * gemm::tile_scratch_bytes() : 0;
+    EXPECT_LE(last, fp32 + rows + tiles + 4096);
   }
 }
 

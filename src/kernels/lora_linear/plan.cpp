@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "kernels/lora_linear/gemm.h"
 #include "kernels/lora_linear/low_precision.h"
+#include "kernels/lora_linear/matrix_tiles.h"
 
 namespace evolora::gemm {
 namespace {
@@ -66,13 +67,20 @@ double narrower_panel(const Product& product) {
 struct Shape {
   std::int64_t rows, vectors, depth;
   std::int64_t widest;  // vectors of a block whose panels fit the limit
+  std::int64_t most_rows;
+  bool tiled;
 };
 
 // Time of a block in fused multiply-adds of one vector. Decoding a vector costs about as much as 6 rows of arithmetic (measured 4 to 10);
 // reading the rows of a again for another block about 0.15 vectors.
+// bf16 on matrix tiles (where depth counts half): a row takes a third of that, decoding and reading are what they were.
 double block_cost(const Shape& shape, double rows, double vectors) {
   constexpr double kDecode = 6;
   constexpr double kReread = 0.15;
+  constexpr double kTiledRow = 0.33;
+  constexpr double kTiledDecode = 12;
+  constexpr double kTiledReread = 0.6;
+  if (shape.tiled) return static_cast<double>(shape.depth) * (vectors * (rows * kTiledRow + kTiledDecode) + rows * kTiledReread);
   return static_cast<double>(shape.depth) * (vectors * (rows + kDecode) + rows * kReread);
 }
 
@@ -88,7 +96,8 @@ Cut cut_for(const Shape& shape, double target) {
   Cut cut;
   const std::int64_t fewest = divide_up(shape.vectors, shape.widest);
   cut.col_parts = std::clamp(wanted, fewest, std::max(fewest, shape.vectors / kNarrow));
-  cut.row_parts = std::clamp<std::int64_t>(divide_up(wanted, cut.col_parts), 1, std::max<std::int64_t>(1, shape.rows / kFewRows));
+  const std::int64_t fewest_rows = divide_up(shape.rows, shape.most_rows);
+  cut.row_parts = std::clamp<std::int64_t>(divide_up(wanted, cut.col_parts), fewest_rows, std::max<std::int64_t>(fewest_rows, shape.rows / kFewRows));
   return cut;
 }
 
@@ -112,7 +121,7 @@ std::vector<Cut> best_cuts(std::span<const Shape> shapes, int threads) {
   std::int64_t fewest = 0;
   for (const Shape& shape : shapes) {
     total += block_cost(shape, static_cast<double>(shape.rows), static_cast<double>(shape.vectors));
-    fewest += divide_up(shape.vectors, shape.widest);
+    fewest += divide_up(shape.vectors, shape.widest) * divide_up(shape.rows, shape.most_rows);
   }
   const auto cuts_for = [&](double target) {
     std::vector<Cut> cuts;
@@ -136,9 +145,11 @@ std::vector<Cut> best_cuts(std::span<const Shape> shapes, int threads) {
 
 }  // namespace
 
-std::vector<DepthBlock> split_depth(std::span<const Term> terms) {
+std::vector<DepthBlock> split_depth(std::span<const Term> terms) { return split_depth(terms, kDepth); }
+
+std::vector<DepthBlock> split_depth(std::span<const Term> terms, std::int64_t depth) {
   const std::int64_t total = total_depth(terms);
-  const std::int64_t parts = std::max<std::int64_t>(1, divide_up(total, kDepth));
+  const std::int64_t parts = std::max<std::int64_t>(1, divide_up(total, depth));
   const std::int64_t capacity = round_up(divide_up(total, parts), kDepthStep);
   std::vector<DepthBlock> blocks(1);
   std::int64_t room = capacity;
@@ -164,7 +175,8 @@ std::size_t panel_bytes(std::span<const Product> products, std::int64_t lanes) {
   std::int64_t depth = products.empty() ? 0 : kMaxDepth;
   for (const Product& product : products) depth = std::max(depth, product.finish_depth);
   const auto tile = static_cast<std::size_t>(kTile * lanes * depth) * sizeof(float);
-  return products.empty() ? 0 : align_up(std::max(static_cast<std::size_t>(panel_limit_bytes()), tile));
+  const bool tiled = std::any_of(products.begin(), products.end(), [](const Product& product) { return runs_on_tiles(product); });
+  return products.empty() ? 0 : align_up(std::max({static_cast<std::size_t>(panel_limit_bytes()), tile, tiled ? tile_scratch_bytes() : 0}));
 }
 
 std::vector<Block> plan_products(std::span<const Product> products, std::int64_t lanes, int threads) {
@@ -173,7 +185,13 @@ std::vector<Block> plan_products(std::span<const Product> products, std::int64_t
   for (const Product& product : products) {
     const std::int64_t vector_bytes = deepest(product) * lanes * static_cast<std::int64_t>(sizeof(float));
     const auto limit = static_cast<std::int64_t>(static_cast<double>(panel_limit_bytes()) * narrower_panel(product));
-    shapes.push_back({product.rows, divide_up(product.cols, lanes), effective_depth(product), std::clamp(limit / vector_bytes, kTile, kWidest)});
+    Shape shape{product.rows,     divide_up(product.cols, lanes), effective_depth(product), std::clamp(limit / vector_bytes, kTile, kWidest),
+                product.rows + 1, runs_on_tiles(product)};
+    if (shape.tiled) {
+      shape.most_rows = most_tile_rows(product);
+      if (product.terms.empty()) shape.widest = shape.vectors + 1;  // columns pass by and are not kept
+    }
+    shapes.push_back(shape);
   }
   std::vector<Block> blocks;
   if (products.empty()) return blocks;
@@ -202,7 +220,10 @@ void run_products(std::span<const Product> products, Threads& threads, std::byte
     const Block& block = blocks[index];
     const Product& product = products[block.product];
     auto* panel = reinterpret_cast<float*>(workspace + static_cast<std::size_t>(worker) * bytes);
-    if (!product.low_terms.empty()) run_low_precision_block(product, block, {reinterpret_cast<std::byte*>(panel), bytes});
+    const std::span<std::byte> scratch{reinterpret_cast<std::byte*>(panel), bytes};
+    const bool tiled = runs_on_tiles(product);
+    if (!product.low_terms.empty() && !tiled) run_low_precision_block(product, block, scratch);
+    if (tiled) run_tiled_block(product, block, scratch);
     if (!product.terms.empty() || product.low_terms.empty()) run_block(product, block, panel);
     if (product.finish) product.finish(block, panel);
   };
