@@ -32,6 +32,7 @@ function(evolora_library name)
   if(EVOLORA_BENCHMARKS AND benchmarks)
     add_executable(${name}_benchmark ${benchmarks})
     target_link_libraries(${name}_benchmark PRIVATE evolora_${name} benchmark::benchmark_main)
+    target_compile_definitions(${name}_benchmark PRIVATE EVOLORA_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   endif()
 endfunction()
 

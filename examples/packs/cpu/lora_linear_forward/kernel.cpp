@@ -165,18 +165,16 @@ void drop(const evolora_projection& p, const float* x, int64_t first_row, int64_
   }
 }
 
-// 32 codes of each of 16 rows, from word `at` of the row on: the codes lie across kBits words, code j at bit j * kBits.
+// 32 codes of each of 16 rows, from `byte` of the row on: they lie across kBits words, code j at bit j * kBits.
 template <int kBits>
 void decode_unit(const uint8_t* const* rows, int64_t byte, const vec& scale, const vec& bias, float* panel, int64_t stride) {
   uvec words[kBits];
 #pragma GCC unroll 8
   for (int i = 0; i < kBits; ++i) {
+    uint32_t lanes[kLanes];
 #pragma GCC unroll 16
-    for (int lane = 0; lane < kLanes; ++lane) {
-      uint32_t word;
-      std::memcpy(&word, rows[lane] + byte + 4 * i, 4);
-      words[i][lane] = word;
-    }
+    for (int lane = 0; lane < kLanes; ++lane) std::memcpy(lanes + lane, rows[lane] + byte + 4 * i, 4);
+    std::memcpy(&words[i], lanes, sizeof lanes);
   }
 #pragma GCC unroll 32
   for (int j = 0; j < 32; ++j) {
