@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "engine/mlx_recipe.h"
 #include "engine/recipe_json.h"
+#include "kernels/pack/pack_folder.h"
 #include "kernels/slots.h"
 
 namespace evolora {
@@ -27,12 +28,15 @@ const char* set_name(KernelSet set) { return set == KernelSet::kReference ? "ref
 Result<Json> expected_kernels(FileSystem& files, const Json& request) {
   Json json;
   SlotKernels kernels = KernelSet::kCpu;
+  PackChoice pack;
   if (request.contains("recipe") && request["recipe"].is_string()) {
     const RecipeChoices choices = TRY(read_recipe(files, request["recipe"].get<std::string>()));
     kernels = choices.kernels.value_or(kernels);
+    pack = choices.pack.value_or(pack);
   }
   if (request.contains("kernels")) kernels = request["kernels"] == "reference" ? KernelSet::kReference : KernelSet::kCpu;
   for (int i = 0; i < kSlotCount; ++i) json[slot_name(static_cast<Slot>(i))] = set_name(kernels.of(static_cast<Slot>(i)));
+  if (!pack.folder.empty()) json[slot_name(Slot::kLoraLinear)] = TRY(read_pack(files, pack.folder)).service_name();
   return json;
 }
 

@@ -1,5 +1,6 @@
 // Preparation and completion of a run; the steps are in training_loop.cpp.
 #include "train/trainer.h"
+#include "train/recipe_pack.h"
 
 #include <fmt/format.h>
 
@@ -252,6 +253,7 @@ Status Run::choose_recipe(std::size_t fixed_bytes) {
   if (choices.mlx) observer_.on_warning("the fused engine does not heed the recipe's field mlx; give --engine mlx");
   // The arithmetic of a resumed run is that of the first one, unless somebody wants it otherwise.
   if (state_) choices = merge_choices(choices, TRY(recipe_from_json(state_->recipe(), state_->path().string())));
+  TRY(open_recipe_pack(files_, choices));
   threads_.emplace(choices.threads.value_or(0));
   choices.threads = threads_->count();
   RunShape run = TRY(run_shape());
@@ -306,6 +308,7 @@ Status Run::plan() {
   plan_.threads = threads_ ? threads_->count() : 1;
   plan_.kernels = mlx_ != nullptr ? fmt::format("MLX {} {}", mlx_->mlx_version, request_.device)
                                   : select_kernels(recipe_.kernels).name + std::string(" ") + simd_target();
+  if (recipe_.pack.library != nullptr) plan_.kernels = pack_service_name(*recipe_.pack.library) + " and " + plan_.kernels;
   plan_.weights_bytes = weights.stored_bytes();
   // MLX allocates as it goes: there is nothing to plan with.
   if (mlx_ == nullptr)

@@ -45,7 +45,7 @@ class PackLibrary {
 // one function of a pair, or none of all.
 Result<std::shared_ptr<const PackLibrary>> load_pack_library(const std::filesystem::path& path, const std::string& digest);
 
-// cpu with the pack's functions in place of the program's own. The table shares ownership of the pack. Its kernels CHECK that fp32 is asked for: a
+// table with the pack's functions in place of its own; its name is "mixed". The table shares ownership of the pack. Its kernels CHECK that fp32 is asked for: a
 // pack has no other arithmetic.
 KernelTable with_pack(KernelTable table, const std::shared_ptr<const PackLibrary>& pack);
 
