@@ -11,10 +11,15 @@ class CliPack : public CliBench {
  protected:
   void SetUp() override {
     CliBench::SetUp();
-    for (const std::string& name : *files_.list(source_)) {
+    for (const std::string& name : names_in(source_)) {
       if (name.ends_with(".json") || name.ends_with(".cpp")) write("recipes/pack/" + name, text_of(source_ / name));
     }
     write("recipes/pack.json", R"({"pack": "pack"})");
+  }
+  std::vector<std::string> names_in(const fs::path& folder) {
+    auto names = files_.list(folder);
+    EXPECT_TRUE(names.ok()) << folder;
+    return names.ok() ? std::move(names).value() : std::vector<std::string>();
   }
   Json run_json(const std::string& adapter) { return Json::parse(text_of(folder_ / adapter / "run.json")); }
   std::string error_of(const std::vector<std::string>& arguments) {
@@ -43,10 +48,11 @@ TEST_F(CliPack, TrainingWithAPackComputesTheSameAndSaysSo) {
   EXPECT_NEAR(loss(packed), loss(plain), 2e-5 * loss(plain));
   // The second run finds the library: its file is not written again.
   const fs::path build = folder_ / "recipes/pack/build";
-  ASSERT_EQ(files_.list(build)->size(), 1u);
-  const auto written = fs::last_write_time(build / files_.list(build)->front());
+  const std::vector<std::string> built = names_in(build);
+  ASSERT_EQ(built.size(), 1u);
+  const auto written = fs::last_write_time(build / built[0]);
   good(train({"--quiet", "--recipe", path("recipes/pack.json"), "--adapter-path", path("again")}));
-  EXPECT_EQ(fs::last_write_time(build / files_.list(build)->front()), written);
+  EXPECT_EQ(fs::last_write_time(build / built[0]), written);
   EXPECT_EQ(run_json("again")["final_train_loss"], packed["final_train_loss"]);
 }
 

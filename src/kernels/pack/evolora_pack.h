@@ -76,7 +76,8 @@ typedef struct evolora_lora_linear_backward_args {
   float* dx;
 } evolora_lora_linear_backward_args;
 
-/* A pack defines both functions of a kernel or neither, and may have one direction only. _workspace_bytes looks only at shapes, formats and ranks, and never shrinks as n grows. */
+/* A pack defines both functions of a kernel or neither, and may have one direction only. _workspace_bytes looks only at shapes, formats and ranks, and
+ * never shrinks as n grows. */
 EVOLORA_PACK_EXPORT void evolora_lora_linear_forward(const evolora_lora_linear_forward_args* args, evolora_context* context);
 EVOLORA_PACK_EXPORT size_t evolora_lora_linear_forward_workspace_bytes(const evolora_lora_linear_forward_args* args, int threads);
 EVOLORA_PACK_EXPORT void evolora_lora_linear_backward(const evolora_lora_linear_backward_args* args, evolora_context* context);
