@@ -1,8 +1,7 @@
 /* The interface of a kernel pack for target `cpu`: what its source files include and what they define. Plain C structures and functions, so that a pack
  * compiled by another compiler fits. A pack defines one or more of the functions at the end; slots it does not define are filled by the program's own
  * kernels. Meaning, shapes, aliasing and rounding are those of src/kernels/<slot>/contract.h; everything here is fp32. */
-#ifndef EVOLORA_PACK_H
-#define EVOLORA_PACK_H
+#pragma once
 
 #include <stddef.h>
 #include <stdint.h>
@@ -105,5 +104,4 @@ static inline int evolora_dropout_keeps(uint64_t key, uint64_t index, float p) {
 
 #ifdef __cplusplus
 }
-#endif
 #endif
