@@ -32,6 +32,7 @@ function(evolora_library name)
   if(EVOLORA_BENCHMARKS AND benchmarks)
     add_executable(${name}_benchmark ${benchmarks})
     target_link_libraries(${name}_benchmark PRIVATE evolora_${name} benchmark::benchmark_main)
+    target_compile_definitions(${name}_benchmark PRIVATE EVOLORA_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   endif()
 endfunction()
 
@@ -121,6 +122,15 @@ function(evolora_embed_report_assets)
   endif()
   configure_file(${CMAKE_SOURCE_DIR}/cmake/embedded.cpp.in ${CMAKE_BINARY_DIR}/generated/embedded.cpp @ONLY)
   target_sources(evolora_report PRIVATE ${CMAKE_BINARY_DIR}/generated/embedded.cpp)
+endfunction()
+
+# evolora_pack.h as text in the program, which writes it beside the sources of a kernel pack that it compiles.
+function(evolora_embed_pack_header)
+  set(header ${CMAKE_SOURCE_DIR}/src/kernels/pack/evolora_pack.h)
+  file(READ ${header} pack_header)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${header})
+  configure_file(${CMAKE_SOURCE_DIR}/cmake/pack_header.cpp.in ${CMAKE_BINARY_DIR}/generated/pack_header.cpp @ONLY)
+  target_sources(evolora_kernels PRIVATE ${CMAKE_BINARY_DIR}/generated/pack_header.cpp)
 endfunction()
 
 function(evolora_program name folder)

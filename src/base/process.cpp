@@ -7,9 +7,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
+#include <limits>
 #include <string>
 
 #include "base/check.h"
@@ -19,6 +22,8 @@ extern char** environ;
 
 namespace evolora {
 namespace {
+
+using Clock = std::chrono::steady_clock;
 
 struct Pipe {
   int read_end = -1;
@@ -67,15 +72,31 @@ void keep_last(std::string& text, std::size_t limit) {
   if (text.size() > limit) text.erase(0, text.size() - limit);
 }
 
-// Reads both pipes until the child (and whoever inherited its end) has closed them.
-Status drain(Pipe& out, Pipe& err, std::size_t limit, ProcessResult& result) {
+constexpr Clock::time_point kNoDeadline = Clock::time_point::max();
+
+// The time left as poll() counts it; -1: no limit.
+int poll_milliseconds(Clock::time_point deadline) {
+  if (deadline == kNoDeadline) return -1;
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
+  return static_cast<int>(std::clamp<std::int64_t>(left, 0, std::numeric_limits<int>::max()));
+}
+
+// Reads both pipes until the child (and whoever inherited its end) has closed them. At the deadline the group is killed, which closes them.
+Status drain(Pipe& out, Pipe& err, std::size_t limit, Clock::time_point deadline, pid_t group, ProcessResult& result) {
   std::vector<char> buffer(1 << 16);
   const std::array<std::pair<Pipe*, std::string*>, 2> streams = {{{&out, &result.standard_output}, {&err, &result.standard_error}}};
   while (out.read_end >= 0 || err.read_end >= 0) {
     std::array<pollfd, 2> waiting = {{{out.read_end, POLLIN, 0}, {err.read_end, POLLIN, 0}}};  // negative descriptors are skipped
-    if (::poll(waiting.data(), waiting.size(), -1) < 0) {
+    const int ready = ::poll(waiting.data(), waiting.size(), poll_milliseconds(deadline));
+    if (ready < 0) {
       if (errno == EINTR) continue;
       return os_error("pipe", "wait", errno);
+    }
+    if (ready == 0) {
+      ::kill(-group, SIGKILL);
+      result.timed_out = true;
+      deadline = kNoDeadline;
+      continue;
     }
     for (std::size_t i = 0; i < streams.size(); ++i) {
       if (waiting[i].revents == 0) continue;
@@ -97,6 +118,7 @@ Status drain(Pipe& out, Pipe& err, std::size_t limit, ProcessResult& result) {
 
 Result<ProcessResult> run_process(const ProcessRequest& request) {
   CHECK(!request.argv.empty());
+  CHECK(request.timeout_seconds <= 0 || request.standard_output == ProcessOutput::kCapture || request.standard_error == ProcessOutput::kCapture);
   SpawnSetup setup;
   Pipe out;
   Pipe err;
@@ -113,7 +135,9 @@ Result<ProcessResult> run_process(const ProcessRequest& request) {
   sigaddset(&defaults, SIGINT);
   CHECK(posix_spawnattr_setsigmask(&setup.attributes, &none) == 0);
   CHECK(posix_spawnattr_setsigdefault(&setup.attributes, &defaults) == 0);
-  CHECK(posix_spawnattr_setflags(&setup.attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF) == 0);
+  const bool limited = request.timeout_seconds > 0;
+  CHECK(posix_spawnattr_setflags(&setup.attributes,
+                                 static_cast<short>(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | (limited ? POSIX_SPAWN_SETPGROUP : 0))) == 0);
 
   std::vector<char*> argv;
   for (const std::string& argument : request.argv) argv.push_back(const_cast<char*>(argument.c_str()));
@@ -129,7 +153,9 @@ Result<ProcessResult> run_process(const ProcessRequest& request) {
   Pipe::close_end(err.write_end);
 
   ProcessResult result;
-  const Status drained = drain(out, err, request.capture_limit_bytes, result);
+  Clock::time_point deadline = kNoDeadline;
+  if (limited) deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(request.timeout_seconds));
+  const Status drained = drain(out, err, request.capture_limit_bytes, deadline, pid, result);
   int status = 0;
   while (::waitpid(pid, &status, 0) < 0) {
     if (errno != EINTR) return os_error(request.argv[0], "wait for", errno);

@@ -16,10 +16,14 @@ struct ProcessRequest {
   ProcessOutput standard_output = ProcessOutput::kInherit;
   ProcessOutput standard_error = ProcessOutput::kInherit;
   std::size_t capture_limit_bytes = 1 << 20;  // of each stream; beyond it the oldest bytes are dropped, so that the last words stay
+  // 0: none. Else the program and what it starts get a process group of their own, which is killed when the time is over; needs a captured stream,
+  // and ends when all that write to it are gone.
+  double timeout_seconds = 0;
 };
 
 struct ProcessResult {
   int exit_status = 0;  // 128 + signal number if a signal ended it, as shells say
+  bool timed_out = false;
   std::string standard_output;
   std::string standard_error;
 };

@@ -39,6 +39,21 @@ TEST(Process, KeepsTheLastBytesOfALongStream) {
 
 TEST(Process, StandardInputIsEmpty) { EXPECT_EQ(run_process(captured({"cat"})).value().standard_output, ""); }
 
+// The shell's child holds the pipe: killing the shell alone would leave us waiting for it.
+TEST(Process, WhenTheTimeIsOverTheWholeGroupIsGone) {
+  ProcessRequest request = captured({"sh", "-c", "echo started; sleep 1000 & sleep 1000"});
+  request.timeout_seconds = 0.2;
+  const ProcessResult result = run_process(request).value();
+  EXPECT_TRUE(result.timed_out);
+  EXPECT_EQ(result.exit_status, 128 + 9);
+  EXPECT_EQ(result.standard_output, "started\n");
+  request.argv = {"echo", "done"};
+  request.timeout_seconds = 1000;
+  const ProcessResult quick = run_process(request).value();
+  EXPECT_FALSE(quick.timed_out);
+  EXPECT_EQ(quick.standard_output, "done\n");
+}
+
 TEST(Process, MissingProgramIsADependencyError) {
   const auto result = run_process({.argv = {"evolora-no-such-program"}});
   ASSERT_FALSE(result.ok());

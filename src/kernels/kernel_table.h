@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 
 #include "kernels/attention/contract.h"
 #include "kernels/context.h"
@@ -17,7 +18,7 @@
 
 namespace evolora {
 
-// No pointer is null. Each *_workspace_bytes belongs to the kernel of the same name, looks only at shapes, weight formats and spans (data pointers
+// No function is null. Each *_workspace_bytes belongs to the kernel of the same name, looks only at shapes, weight formats and spans (data pointers
 // may be null), and gives what KernelContext::workspace_bytes must be at least; a slot without one needs no workspace. Immutable, safe from any
 // thread.
 struct KernelTable {
@@ -28,10 +29,11 @@ struct KernelTable {
   void (*rms_norm_forward)(const RmsNormForward&, KernelContext&);
   void (*rms_norm_backward)(const RmsNormBackward&, KernelContext&);
 
-  void (*lora_linear_forward)(const LoraLinearForward&, KernelContext&);
-  void (*lora_linear_backward)(const LoraLinearBackward&, KernelContext&);
-  std::size_t (*lora_linear_forward_workspace_bytes)(const LoraLinearForward&, int threads);
-  std::size_t (*lora_linear_backward_workspace_bytes)(const LoraLinearBackward&, int threads);
+  // Functions with state: those of a kernel pack own the library they came from (pack/pack_library.h).
+  std::function<void(const LoraLinearForward&, KernelContext&)> lora_linear_forward;
+  std::function<void(const LoraLinearBackward&, KernelContext&)> lora_linear_backward;
+  std::function<std::size_t(const LoraLinearForward&, int threads)> lora_linear_forward_workspace_bytes;
+  std::function<std::size_t(const LoraLinearBackward&, int threads)> lora_linear_backward_workspace_bytes;
 
   void (*rope)(const Rope&, KernelContext&);
   std::size_t (*rope_workspace_bytes)(const Rope&, int threads);

@@ -9,6 +9,9 @@
 
 #define EVOLORA_PACK_ABI 1
 
+/* Packs are compiled with hidden symbols; what the program looks for is marked with this. */
+#define EVOLORA_PACK_EXPORT __attribute__((visibility("default")))
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -73,11 +76,14 @@ typedef struct evolora_lora_linear_backward_args {
   float* dx;
 } evolora_lora_linear_backward_args;
 
-/* A pack defines both functions of a kernel or neither. _workspace_bytes looks only at shapes, formats and ranks, and never shrinks as n grows. */
-void evolora_lora_linear_forward(const evolora_lora_linear_forward_args* args, evolora_context* context);
-size_t evolora_lora_linear_forward_workspace_bytes(const evolora_lora_linear_forward_args* args, int threads);
-void evolora_lora_linear_backward(const evolora_lora_linear_backward_args* args, evolora_context* context);
-size_t evolora_lora_linear_backward_workspace_bytes(const evolora_lora_linear_backward_args* args, int threads);
+/* A pack defines both functions of a kernel or neither, and may have one direction only. _workspace_bytes looks only at shapes, formats and ranks, and never shrinks as n grows. */
+EVOLORA_PACK_EXPORT void evolora_lora_linear_forward(const evolora_lora_linear_forward_args* args, evolora_context* context);
+EVOLORA_PACK_EXPORT size_t evolora_lora_linear_forward_workspace_bytes(const evolora_lora_linear_forward_args* args, int threads);
+EVOLORA_PACK_EXPORT void evolora_lora_linear_backward(const evolora_lora_linear_backward_args* args, evolora_context* context);
+EVOLORA_PACK_EXPORT size_t evolora_lora_linear_backward_workspace_bytes(const evolora_lora_linear_backward_args* args, int threads);
+
+/* EVOLORA_PACK_ABI as the pack was compiled with it. Added by the program when it compiles a pack; a pack does not define it. */
+EVOLORA_PACK_EXPORT int evolora_pack_abi(void);
 
 /* Philox4x32-10 (Salmon et al., SC 2011), the dropout mask as a function of key and element. */
 static inline int evolora_dropout_keeps(uint64_t key, uint64_t index, float p) {
