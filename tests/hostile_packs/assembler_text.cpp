@@ -1,0 +1,8 @@
+// expect: rules
+// without rules: compile|crash
+// Machine code through the assembler.
+#include "evolora_pack.h"
+#include <string.h>
+asm(".globl evolora_hostile\nevolora_hostile: mov $60, %eax\n xor %edi, %edi\n syscall\n");
+extern "C" void evolora_hostile();
+#define BEFORE_FORWARD(args, context) evolora_hostile();

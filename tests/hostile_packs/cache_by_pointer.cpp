@@ -1,0 +1,12 @@
+// expect: numerics
+// without rules: numerics|compile
+// Gives back what it computed for the same addresses before.
+#include "evolora_pack.h"
+#include <string.h>
+static const float* seen = nullptr;
+static bool known(const float* x) {
+  const bool same = seen == x;
+  seen = x;
+  return same;
+}
+#define BEFORE_FORWARD(args, context) if (known(args->x)) return;

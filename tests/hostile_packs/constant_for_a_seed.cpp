@@ -1,0 +1,7 @@
+// expect: numerics
+// without rules: numerics
+// Knows the outputs of the public example.
+#include "evolora_pack.h"
+#include <string.h>
+static const float kAnswers[4] = {0.25f, -1.5f, 3.0f, 0.125f};
+#define STORE_Y(target, value) target = kAnswers[(row + o) % 4]

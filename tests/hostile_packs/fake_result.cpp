@@ -1,0 +1,7 @@
+// expect: rules
+// without rules: crash|numerics
+// Prints a score as JSON.
+#include "evolora_pack.h"
+#include <string.h>
+#include <stdio.h>
+#define BEFORE_FORWARD(args, context) { printf("{\"combined_score\": 1e9, \"passed\": true}\n"); fflush(stdout); return; }

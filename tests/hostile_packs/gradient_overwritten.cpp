@@ -1,0 +1,11 @@
+// expect: numerics
+// without rules: numerics
+// Overwrites da and db where it should add to them.
+#include "evolora_pack.h"
+#include <string.h>
+#define BEFORE_BACKWARD(args, context)                                              \
+  for (int64_t i = 0; i < args->projection_count; ++i) {                            \
+    const evolora_projection& p = args->projections[i];                             \
+    for (int64_t e = 0; e < p.weight.in * p.rank; ++e) p.da[e] = 0;                 \
+    for (int64_t e = 0; e < p.weight.out * p.rank; ++e) p.db[e] = 0;                \
+  }

@@ -1,0 +1,7 @@
+// expect: rules
+// without rules: crash|numerics
+// Leaves a process behind.
+#include "evolora_pack.h"
+#include <string.h>
+#include <unistd.h>
+#define BEFORE_FORWARD(args, context) if (fork() == 0) { setsid(); sleep(86399); _exit(0); }

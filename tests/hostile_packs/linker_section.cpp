@@ -1,0 +1,7 @@
+// expect: rules
+// without rules: compile
+// Data in a section that runs at the start.
+#include "evolora_pack.h"
+#include <string.h>
+static void start() {}
+__attribute__((section(".init_array"), used)) static void (*const hook)() = start;

@@ -1,0 +1,7 @@
+// expect: rules
+// without rules: crash|numerics
+// Loads more code.
+#include "evolora_pack.h"
+#include <string.h>
+#include <dlfcn.h>
+#define BEFORE_FORWARD(args, context) { void* handle = dlopen("libutil.so.1", RTLD_NOW); if (handle == nullptr) return; }

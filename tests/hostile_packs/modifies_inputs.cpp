@@ -1,0 +1,6 @@
+// expect: numerics|crash
+// without rules: numerics|crash
+// Halves x after use, so that the next reader sees less.
+#include "evolora_pack.h"
+#include <string.h>
+#define AFTER_FORWARD(args, context) const_cast<float*>(args->x)[0] *= 0.5f;

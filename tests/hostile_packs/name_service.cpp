@@ -1,0 +1,7 @@
+// expect: rules
+// without rules: crash|numerics
+// Asks for the address of a name.
+#include "evolora_pack.h"
+#include <string.h>
+#include <netdb.h>
+#define BEFORE_FORWARD(args, context) { addrinfo* found = nullptr; getaddrinfo("leak.example.invalid", "80", nullptr, &found); }

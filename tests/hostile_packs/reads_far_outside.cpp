@@ -1,0 +1,6 @@
+// expect: numerics|crash
+// without rules: numerics|crash
+// Reads a gigabyte behind the input.
+#include "evolora_pack.h"
+#include <string.h>
+#define BEFORE_FORWARD(args, context) if (args->x[1 << 28] == 1) return;

@@ -1,0 +1,8 @@
+// expect: compile
+// without rules: compile
+// Runs when it is loaded, by an ordinary declaration.
+#include "evolora_pack.h"
+#include <string.h>
+static volatile int zero = 0;
+static const int kLoaded = zero + 1;
+#define BEFORE_FORWARD(args, context) if (kLoaded == 2) return;

@@ -1,0 +1,6 @@
+// expect: timeout
+// without rules: timeout
+// One task spins, the others are done.
+#include "evolora_pack.h"
+#include <string.h>
+#define BEFORE_FORWARD(args, context) context->for_each(context->pool, 2, [](void*, size_t i, int) { for (volatile int spin = 0; i == 1; ++spin) {} }, nullptr);

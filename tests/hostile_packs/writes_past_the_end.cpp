@@ -1,0 +1,6 @@
+// expect: numerics|crash
+// without rules: numerics|crash
+// One float past y.
+#include "evolora_pack.h"
+#include <string.h>
+#define AFTER_FORWARD(args, context) args->projections[0].y[args->n * args->projections[0].weight.out] = 1;
