@@ -51,8 +51,7 @@ GateResult failed(const char* gate, LoraDirection direction, const ProblemShape&
 }
 
 // Puts one content to the direction. A passed result has no reason.
-Result<GateResult> judge_content(KernelRunner& runner, LoraDirection direction, LoraProblem& problem, int calls) {
-  const LoraExpectation expectation(problem);
+Result<GateResult> judge_content(KernelRunner& runner, LoraDirection direction, LoraProblem& problem, const LoraExpectation& expectation, int calls) {
   std::vector<LoraOutputs> runs;
   for (const int threads : {2, 1, 2}) {
     runs.emplace_back(problem);
@@ -107,9 +106,10 @@ Result<GateResult> judge_numerics(KernelRunner& runner, std::uint64_t seed) {
   for (const ProblemShape& shape : numerics_shapes(seed)) {
     for (int round = 0; round < 2; ++round) {
       LoraProblem problem(shape, Random(seed, 1000 + content++).bits());
+      const LoraExpectation expectation(problem);
       for (const LoraDirection direction : {LoraDirection::kForward, LoraDirection::kBackward}) {
         if (!runner.serves(direction)) continue;
-        result = TRY(judge_content(runner, direction, problem, result.calls));
+        result = TRY(judge_content(runner, direction, problem, expectation, result.calls));
         if (!result.passed) return result;
       }
     }
