@@ -178,7 +178,7 @@ class HostileCorpus : public testing::Test {
     return problem.has_value() ? End{"compile", *problem} : End{};
   }
 
-  static End run(const fs::path& library) {
+  static End run(const fs::path& library, NumericsSuite& suite) {
     WorkerOptions options;
     options.call_seconds = 1;
     auto runner = WorkerRunner::start(library, options);
@@ -186,7 +186,7 @@ class HostileCorpus : public testing::Test {
       EXPECT_EQ(runner.error().code, ErrorCode::kBadData) << runner.error().message;
       return broken(runner.error().message);
     }
-    const auto result = judge_numerics(**runner, 7);
+    const auto result = suite.judge(**runner);
     EXPECT_TRUE(result.ok()) << (result.ok() ? "" : result.error().message);
     if (!result.ok()) return {"error", result.error().message};
     if (result->passed) return {"harmless", ""};
@@ -240,11 +240,12 @@ TEST_F(HostileCorpus, EveryFileEndsWhereItSaysAndLeavesNothingBehind) {
   std::atomic<std::size_t> next = 0;
   std::mutex mutex;
   const auto work = [&] {
+    NumericsSuite suite(7);
     for (std::size_t i = next++; i < names.size(); i = next++) {
       const std::string text = text_of(names[i]);
       const fs::path folder = folder_ / names[i];
       End end = compile(folder, text + honest, listeners.port());
-      if (end.gate.empty()) end = run(folder / "kernel.so");
+      if (end.gate.empty()) end = run(folder / "kernel.so", suite);
       const std::lock_guard lock(mutex);
       const std::set<std::string> expected = gates(text, "without rules");
       // What only the shapes of a model show passes here.
@@ -277,10 +278,11 @@ TEST_F(HostileCorpus, FiftyHonestVariantsPass) {
   std::atomic<std::size_t> next = 0;
   std::mutex mutex;
   const auto work = [&] {
+    NumericsSuite suite(7);
     for (std::size_t i = next++; i < variants.size(); i = next++) {
       const fs::path folder = folder_ / std::to_string(i);
       End end = compile(folder, variants[i] + honest, 9);
-      if (end.gate.empty()) end = run(folder / "kernel.so");
+      if (end.gate.empty()) end = run(folder / "kernel.so", suite);
       const std::lock_guard lock(mutex);
       EXPECT_EQ(end.gate, "harmless") << variants[i] << end.words;
     }
