@@ -178,9 +178,9 @@ class HostileCorpus : public testing::Test {
     return problem.has_value() ? End{"compile", *problem} : End{};
   }
 
-  static End run(const fs::path& library, NumericsSuite& suite) {
+  static End run(const fs::path& library, NumericsSuite& suite, double call_seconds) {
     WorkerOptions options;
-    options.call_seconds = 1;
+    options.call_seconds = call_seconds;
     auto runner = WorkerRunner::start(library, options);
     if (!runner.ok()) {
       EXPECT_EQ(runner.error().code, ErrorCode::kBadData) << runner.error().message;
@@ -245,7 +245,7 @@ TEST_F(HostileCorpus, EveryFileEndsWhereItSaysAndLeavesNothingBehind) {
       const std::string text = text_of(names[i]);
       const fs::path folder = folder_ / names[i];
       End end = compile(folder, text + honest, listeners.port());
-      if (end.gate.empty()) end = run(folder / "kernel.so", suite);
+      if (end.gate.empty()) end = run(folder / "kernel.so", suite, 1);
       const std::lock_guard lock(mutex);
       const std::set<std::string> expected = gates(text, "without rules");
       // What only the shapes of a model show passes here.
@@ -282,7 +282,7 @@ TEST_F(HostileCorpus, FiftyHonestVariantsPass) {
     for (std::size_t i = next++; i < variants.size(); i = next++) {
       const fs::path folder = folder_ / std::to_string(i);
       End end = compile(folder, variants[i] + honest, 9);
-      if (end.gate.empty()) end = run(folder / "kernel.so", suite);
+      if (end.gate.empty()) end = run(folder / "kernel.so", suite, 10);
       const std::lock_guard lock(mutex);
       EXPECT_EQ(end.gate, "harmless") << variants[i] << end.words;
     }
