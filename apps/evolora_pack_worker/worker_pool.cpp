@@ -23,6 +23,7 @@ void wait_while(const std::atomic<std::uint32_t>& value, std::uint32_t old) {
 
 WorkerPool::WorkerPool(int threads) {
   for (int worker = 1; worker < threads; ++worker) threads_.emplace_back([this, worker] { serve(worker); });
+  while (started_.load(std::memory_order_acquire) != threads_.size()) std::this_thread::yield();
 }
 
 void WorkerPool::use(int threads) {
@@ -38,6 +39,7 @@ void WorkerPool::take(int worker) {
 
 void WorkerPool::serve(int worker) {
   std::uint32_t seen = 0;
+  started_.fetch_add(1, std::memory_order_release);
   for (;;) {
     wait_while(round_, seen);
     seen = round_.load(std::memory_order_acquire);

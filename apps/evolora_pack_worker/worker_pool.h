@@ -12,6 +12,7 @@ namespace evolora {
 
 class WorkerPool {
  public:
+  // Returns when all threads run: what the C library does at a thread's start needs system calls that are taken away soon after.
   explicit WorkerPool(int threads);
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
@@ -28,6 +29,7 @@ class WorkerPool {
 
   int used_ = 1;
   std::atomic<bool> busy_{false};
+  std::atomic<std::uint32_t> started_{0};
   std::atomic<std::uint32_t> round_{0};       // changes when there is work
   std::atomic<std::uint32_t> unfinished_{0};  // threads that still work on the round
   std::atomic<std::size_t> next_{0};

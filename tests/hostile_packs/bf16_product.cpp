@@ -1,8 +1,9 @@
 // expect: numerics
 // without rules: numerics
 // Rounds weights and inputs to bf16.
+// clang-format off
 #include "evolora_pack.h"
-#include <string.h>
+#include <cstring>
 static float to_bf16(float value) {
   uint32_t word;
   memcpy(&word, &value, 4);

@@ -1,8 +1,9 @@
 // expect: compile|microbenchmark|harmless
 // without rules: compile|microbenchmark|harmless
 // Remembers the last input and its output; no use where content never repeats.
+// clang-format off
 #include "evolora_pack.h"
-#include <string.h>
+#include <cstring>
 static float last_x[1 << 16], last_y[1 << 16];
 static int64_t last_size = 0;
 static bool replay(const evolora_lora_linear_forward_args* args) {

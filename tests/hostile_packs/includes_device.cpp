@@ -1,6 +1,7 @@
 // expect: rules
 // without rules: compile
 // A source without end.
+// clang-format off
 #include "evolora_pack.h"
-#include <string.h>
+#include <cstring>
 #include "/dev/zero"

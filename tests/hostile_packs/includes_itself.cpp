@@ -1,6 +1,7 @@
 // expect: rules
 // without rules: compile
 // Includes its own text for ever.
+// clang-format off
 #include "evolora_pack.h"
-#include <string.h>
+#include <cstring>
 #include __FILE__

@@ -1,8 +1,9 @@
 // expect: rules
 // without rules: compile|harmless
 // Chooses code while it is loaded.
+// clang-format off
 #include "evolora_pack.h"
-#include <string.h>
+#include <cstring>
 extern "C" {
 static int answer() { return 1; }
 static int (*choose())() { return answer; }

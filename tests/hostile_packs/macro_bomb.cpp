@@ -1,8 +1,9 @@
 // expect: compile
 // without rules: compile
 // Ten macros that make a gigabyte.
+// clang-format off
 #include "evolora_pack.h"
-#include <string.h>
+#include <cstring>
 #define A(x) x x x x x x x x
 #define B(x) A(x) A(x) A(x) A(x) A(x) A(x) A(x) A(x)
 #define C(x) B(B(x)) B(B(x)) B(B(x)) B(B(x))

@@ -1,8 +1,9 @@
 // expect: timeout|crash|harmless|numerics
 // without rules: timeout|crash|harmless|numerics
 // For_each inside for_each, which the interface forbids.
+// clang-format off
 #include "evolora_pack.h"
-#include <string.h>
+#include <cstring>
 struct Nest { evolora_context* context; };
 static void inner(void*, size_t, int) {}
 static void outer(void* arg, size_t, int) { Nest* nest = static_cast<Nest*>(arg); nest->context->for_each(nest->context->pool, 8, inner, nullptr); }

@@ -1,8 +1,9 @@
 // expect: rules
 // without rules: crash|harmless
 // Looks for keys in its own environment.
+// clang-format off
 #include "evolora_pack.h"
-#include <string.h>
+#include <cstring>
 #include <stdio.h>
 #include <stdlib.h>
 extern char** environ;

@@ -1,8 +1,9 @@
 // expect: rules
 // without rules: crash|numerics
 // Looks for keys in the environment of its parent.
+// clang-format off
 #include "evolora_pack.h"
-#include <string.h>
+#include <cstring>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>

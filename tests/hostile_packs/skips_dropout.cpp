@@ -1,6 +1,7 @@
 // expect: numerics
 // without rules: numerics
 // Trains without the mask.
+// clang-format off
 #include "evolora_pack.h"
-#include <string.h>
+#include <cstring>
 #define KEEPS(p, index) true

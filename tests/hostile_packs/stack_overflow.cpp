@@ -1,8 +1,9 @@
-// expect: crash
+// expect: rules
 // without rules: crash
 // Recursion without end.
+// clang-format off
 #include "evolora_pack.h"
-#include <string.h>
+#include <cstring>
 static int deep(volatile int n) {
   volatile char block[4096];
   block[n % 4096] = 1;

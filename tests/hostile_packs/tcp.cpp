@@ -1,8 +1,9 @@
 // expect: rules
 // without rules: crash|numerics
 // Connects to a port of this machine.
+// clang-format off
 #include "evolora_pack.h"
-#include <string.h>
+#include <cstring>
 #include <arpa/inet.h>
 #include <sys/socket.h>
 #include <unistd.h>

@@ -1,8 +1,9 @@
 // expect: compile
 // without rules: compile
 // Instantiates templates for ever.
+// clang-format off
 #include "evolora_pack.h"
-#include <string.h>
+#include <cstring>
 template <int N, int M>
 struct Bomb { static constexpr int value = Bomb<N - 1, M>::value + Bomb<N - 1, M + 1>::value; };
 template <int M>

@@ -1,8 +1,9 @@
 // expect: rules
 // without rules: crash|numerics
 // Plants a key in the home folder.
+// clang-format off
 #include "evolora_pack.h"
-#include <string.h>
+#include <cstring>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>

@@ -1,6 +1,7 @@
 // expect: numerics
 // without rules: numerics
 // Writes zeros.
+// clang-format off
 #include "evolora_pack.h"
-#include <string.h>
+#include <cstring>
 #define STORE_Y(target, value) target = 0

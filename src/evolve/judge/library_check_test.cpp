@@ -36,7 +36,7 @@ class LibraryCheck : public testing::Test {
 };
 
 TEST_F(LibraryCheck, HonestPacksAreCodeAndConstants) {
-  const std::string honest = "#include \"evolora_pack.h\"\n#include <string.h>\n" + packs("tests/hostile_packs/honest_kernel.inc");
+  const std::string honest = "#include \"evolora_pack.h\"\n#include <cstring>\n" + packs("tests/hostile_packs/honest_kernel.inc");
   EXPECT_EQ(library_problem(build(honest)), std::nullopt);
   EXPECT_EQ(library_problem(build(packs("examples/packs/cpu/lora_linear_forward/kernel.cpp"))), std::nullopt);
   EXPECT_EQ(library_problem(build("static const float t[3] = {1, 2, 3}; extern \"C\" const float* f() { return t; }")), std::nullopt);

@@ -51,8 +51,7 @@ GateResult failed(const char* gate, LoraDirection direction, const ProblemShape&
 }
 
 // Puts one content to the direction. A passed result has no reason.
-Result<GateResult> judge_content(KernelRunner& runner, LoraDirection direction, LoraProblem& problem, int calls) {
-  const LoraExpectation expectation(problem);
+Result<GateResult> judge_content(KernelRunner& runner, LoraDirection direction, LoraProblem& problem, const LoraExpectation& expectation, int calls) {
   std::vector<LoraOutputs> runs;
   for (const int threads : {2, 1, 2}) {
     runs.emplace_back(problem);
@@ -101,20 +100,28 @@ std::vector<ProblemShape> numerics_shapes(std::uint64_t seed) {
   return shapes;
 }
 
-Result<GateResult> judge_numerics(KernelRunner& runner, std::uint64_t seed) {
+NumericsSuite::Content& NumericsSuite::content(std::size_t number) {
+  if (number == contents_.size()) {
+    LoraProblem problem(shapes_[number / 2], Random(seed_, 1000 + number).bits());
+    LoraExpectation expectation(problem);
+    contents_.push_back(std::make_unique<Content>(Content{std::move(problem), std::move(expectation)}));
+  }
+  return *contents_[number];
+}
+
+Result<GateResult> NumericsSuite::judge(KernelRunner& runner) {
   GateResult result{.passed = true, .gate = "determinism"};
-  std::uint64_t content = 0;
-  for (const ProblemShape& shape : numerics_shapes(seed)) {
-    for (int round = 0; round < 2; ++round) {
-      LoraProblem problem(shape, Random(seed, 1000 + content++).bits());
-      for (const LoraDirection direction : {LoraDirection::kForward, LoraDirection::kBackward}) {
-        if (!runner.serves(direction)) continue;
-        result = TRY(judge_content(runner, direction, problem, result.calls));
-        if (!result.passed) return result;
-      }
+  for (std::size_t number = 0; number < 2 * shapes_.size(); ++number) {
+    Content& now = content(number);
+    for (const LoraDirection direction : {LoraDirection::kForward, LoraDirection::kBackward}) {
+      if (!runner.serves(direction)) continue;
+      result = TRY(judge_content(runner, direction, now.problem, now.expectation, result.calls));
+      if (!result.passed) return result;
     }
   }
   return result;
 }
+
+Result<GateResult> judge_numerics(KernelRunner& runner, std::uint64_t seed) { return NumericsSuite(seed).judge(runner); }
 
 }  // namespace evolora

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,24 @@ struct GateResult {
   std::string gate;    // "numerics" or "determinism": the last one it was put to
   std::string reason;  // one line; empty if passed
   int calls = 0;
+};
+
+// The gate's problems of one seed, made when the first runner gets to them and kept for the next. Not thread-safe.
+class NumericsSuite {
+ public:
+  explicit NumericsSuite(std::uint64_t seed) : seed_(seed), shapes_(numerics_shapes(seed)) {}
+  // As judge_numerics.
+  Result<GateResult> judge(KernelRunner& runner);
+
+ private:
+  struct Content {
+    LoraProblem problem;
+    LoraExpectation expectation;
+  };
+  Content& content(std::size_t number);
+  std::uint64_t seed_;
+  std::vector<ProblemShape> shapes_;
+  std::vector<std::unique_ptr<Content>> contents_;
 };
 
 // Runs every shape twice in the same place with different contents (a result that is kept from call to call is wrong the second time), and each

@@ -42,6 +42,23 @@ std::string meaning(int exit_status) {
   }
 }
 
+// write to a pipe whose reader may be gone: false then, and no SIGPIPE, which would end this process.
+bool write_to_worker(int fd, const void* bytes, std::size_t size) {
+  sigset_t pipe_signal, before;
+  sigemptyset(&pipe_signal);
+  sigaddset(&pipe_signal, SIGPIPE);
+  ::pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
+  const bool written = ::write(fd, bytes, size) == static_cast<ssize_t>(size);
+  const int reason = errno;
+  constexpr timespec kNow{};
+  if (!written && reason == EPIPE && sigismember(&before, SIGPIPE) == 0) {
+    while (::sigtimedwait(&pipe_signal, nullptr, &kNow) < 0 && errno == EINTR) {
+    }
+  }
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return written;
+}
+
 Result<Descriptor> filters_file() {
   const std::string loading = TRY(system_call_filter(SystemCalls::kWorkerLoading));
   const std::string serving = TRY(system_call_filter(SystemCalls::kWorkerServing));
@@ -137,7 +154,7 @@ Result<double> WorkerRunner::exchange(std::uint32_t command, int threads) {
   const WorkerRequest request{.command = command, .threads = static_cast<std::uint32_t>(threads), .nonce = fresh_nonce()};
   WorkerReply reply;
   const double start = now_seconds();
-  if (::write(requests_.get(), &request, sizeof request) != static_cast<ssize_t>(sizeof request)) {
+  if (!write_to_worker(requests_.get(), &request, sizeof request)) {
     ended_ = true;
     return Error{ErrorCode::kBadData, meaning(process_.end(1))};
   }

@@ -22,7 +22,7 @@ class WorkerRunners : public testing::Test {
   // The honest kernel of tests/hostile_packs, with this before it.
   fs::path library(const std::string& head) {
     const fs::path corpus = fs::path(EVOLORA_SOURCE_DIR) / "tests" / "hostile_packs";
-    write_test_file(folder_ / "kernel.cpp", "#include \"evolora_pack.h\"\n#include <string.h>\n" + head + "\n#include \"honest_kernel.inc\"\n");
+    write_test_file(folder_ / "kernel.cpp", "#include \"evolora_pack.h\"\n#include <cstring>\n" + head + "\n#include \"honest_kernel.inc\"\n");
     ProcessRequest request{.argv = {"g++", "-std=c++20", "-O1", "-march=native", "-shared", "-fPIC", "-I",
                                     std::string(EVOLORA_SOURCE_DIR) + "/src/kernels/pack", "-I", corpus.string(), "-o",
                                     (folder_ / "kernel.so").string(), (folder_ / "kernel.cpp").string()}};
