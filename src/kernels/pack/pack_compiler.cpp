@@ -82,8 +82,20 @@ std::string pack_compiler_program() {
 std::vector<std::string> pack_compiler_flags() {
   // Contraction leaves one rounding of a product and a sum away, so the bounds of the contracts, which count both, hold. -ffast-math would also
   // allow reciprocals and drop NaN, which they do not.
-  return {"-std=c++20", "-O3",         "-march=native",  "-ffp-contract=fast",        "-fPIC", "-shared", "-fvisibility=hidden", "-fno-exceptions",
-          "-fno-rtti",  "-Wl,-z,defs", "-fmax-errors=5", "-fdiagnostics-color=never", "-w"};
+  return {"-std=c++20",
+          "-O3",
+          "-march=native",
+          "-ffp-contract=fast",
+          "-fPIC",
+          "-shared",
+          "-nostartfiles",
+          "-fvisibility=hidden",
+          "-fno-exceptions",
+          "-fno-rtti",
+          "-Wl,-z,defs",
+          "-fmax-errors=5",
+          "-fdiagnostics-color=never",
+          "-w"};
 }
 
 std::vector<std::string> pack_compiler_command(const CompileRequest& request) {
