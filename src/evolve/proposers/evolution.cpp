@@ -10,6 +10,8 @@ namespace {
 
 constexpr std::size_t kMu = 8;
 constexpr double kCrossoverShare = 0.25;
+// The first proposals are every second time a random candidate: something to cross, and a way out of a poor start.
+constexpr std::int64_t kFirst = 16;
 
 class EvolutionProposer : public Proposer {
  public:
@@ -19,7 +21,8 @@ class EvolutionProposer : public Proposer {
     std::vector<const Individual*> pool(view.elites.begin(), view.elites.begin() + static_cast<std::ptrdiff_t>(std::min(kMu, view.elites.size())));
     const Individual* parent = view.parent;
     if (parent == nullptr && !pool.empty()) parent = pool[random.below(pool.size())];
-    if (parent == nullptr) {
+    const auto proposed = static_cast<std::int64_t>(view.history.size());
+    if (parent == nullptr || (proposed <= kFirst && proposed % 2 == 1)) {
       return fresh_proposal(view, random, nullptr, [&]() -> std::optional<Draft> {
         auto genome = random_genome(*view.space, random);
         if (!genome) return std::nullopt;
