@@ -1,0 +1,180 @@
+// The search as a whole with a judge that computes: what it finds, what it never does, and that a killed one goes on to the bit.
+#include "evolve/search.h"
+
+#include <gtest/gtest.h>
+
+#include "evolve/search_test_support.h"
+
+namespace evolora {
+namespace {
+
+class Search : public testing::Test {
+ protected:
+  Archive new_archive(const std::string& name, const SearchPlan& plan) {
+    auto archive = Archive::create(folder_.path() / name, search_plan_to_json(plan));
+    CHECK(archive.ok());
+    return std::move(*archive);
+  }
+  SearchState finished(const SearchPlan& plan, TestJudge& judge) {
+    Archive archive = new_archive("s" + std::to_string(count_++), plan);
+    auto state = search_in(archive, plan, judge);
+    CHECK(state.ok());
+    return std::move(*state);
+  }
+  // Of the best that a proposer found.
+  double best_gain(const std::string& proposer, std::uint64_t seed) {
+    TestJudge judge;
+    judge.noise = 0.002;
+    const SearchPlan plan = test_plan(proposer, 120, seed);
+    const SearchState state = finished(plan, judge);
+    const RunState& run = state.runs.front();
+    return run.leader ? true_gain(run.population.at(*run.leader).candidate.genome) : 0;
+  }
+  TestFolder folder_;
+  int count_ = 0;
+};
+
+TEST_F(Search, ProposersFindWhatRandomDrawsDoNot) {
+  double sums[4] = {0, 0, 0, 0};
+  const char* const names[4] = {"random", "hill", "evolution", "tpe"};
+  for (std::uint64_t seed = 0; seed < 3; ++seed) {
+    for (int i = 0; i < 4; ++i) sums[i] += best_gain(names[i], seed) / 3;
+  }
+  for (int i = 1; i < 4; ++i) EXPECT_GT(sums[i], sums[0]) << names[i] << " " << sums[i] << ", random " << sums[0];
+  EXPECT_GT(sums[2], 3.2);  // of 3.45
+}
+
+TEST_F(Search, NeverJudgesTwiceAndNoFailureIsAParent) {
+  for (const std::string& name : proposer_names()) {
+    TestJudge judge;
+    const SearchState state = finished(test_plan(name, 60, 3), judge);
+    EXPECT_EQ(judge.duplicates, 0) << name;
+    const Population& population = state.runs.front().population;
+    for (const Individual* one : population.history()) {
+      for (const std::int64_t parent : one->parents) {
+        EXPECT_EQ(population.at(parent).judgement.outcome, Outcome::kScored) << name << " " << one->number;
+      }
+    }
+  }
+}
+
+// The archive is cut after every event in turn; what the search then does must be what it did.
+TEST_F(Search, GoesOnToTheBitFromEveryEvent) {
+  for (const std::string& name : proposer_names()) {
+    const SearchPlan plan = test_plan(name, 14, 11);
+    TestJudge judge;
+    Archive whole = new_archive("whole_" + name, plan);
+    ASSERT_TRUE(search_in(whole, plan, judge).ok());
+    const std::string expected = content_of(whole);
+    const auto events = whole.events().value();
+    ASSERT_GE(events.size(), 15U);
+    for (std::size_t kept = 0; kept < events.size(); ++kept) {
+      Archive cut = new_archive("cut_" + name + std::to_string(kept), plan);
+      for (std::size_t i = 0; i < kept; ++i) ASSERT_TRUE(cut.append(events[i]).ok());
+      TestJudge again;
+      ASSERT_TRUE(search_in(cut, plan, again).ok());
+      EXPECT_EQ(content_of(cut), expected) << name << ", cut after " << kept;
+    }
+  }
+}
+
+TEST_F(Search, EqualCandidatesClaimNothingInTwentyOfTwenty) {
+  for (std::uint64_t seed = 0; seed < 20; ++seed) {
+    TestJudge judge;
+    judge.noise = 0.05;
+    judge.gain_of = [](const Genome&) { return 0.0; };
+    const SearchPlan plan = test_plan("evolution", 40, seed);
+    EXPECT_FALSE(winner(plan, finished(plan, judge)).has_value()) << seed;
+  }
+}
+
+TEST_F(Search, ALuckyOutlierIsMeasuredAgainAndNotConfirmed) {
+  class Lucky : public TestJudge {
+    Result<Judgement> judge(const Candidate& candidate, std::uint64_t seed, const std::atomic<bool>* stop) override {
+      Judgement out = TRY(TestJudge::judge(candidate, seed, stop));
+      if (judged == 5 && out.outcome == Outcome::kScored) out.log_speed = {2.0, 2.001, 1.999};
+      return out;
+    }
+  };
+  Lucky judge;
+  judge.noise = 0.05;
+  judge.gain_of = [](const Genome&) { return 0.0; };
+  const SearchPlan plan = test_plan("random", 30, 1);
+  const SearchState state = finished(plan, judge);
+  EXPECT_GE(state.runs.front().population.at(4).judgement.log_speed.size(), plan.settled);
+  EXPECT_FALSE(winner(plan, state).has_value());
+}
+
+TEST_F(Search, ARealGainIsConfirmed) {
+  TestJudge judge;
+  const SearchPlan plan = test_plan("evolution", 40, 5);
+  const SearchState state = finished(plan, judge);
+  const auto best = winner(plan, state);
+  ASSERT_TRUE(best.has_value());
+  EXPECT_GT(gain_over_start(state.runs.front().population.at(best->number).candidate.genome), 0.5);
+  EXPECT_LE(best->p, plan.alpha / 2);
+}
+
+TEST_F(Search, ComparisonGivesEveryProposerTheSameBudget) {
+  SearchPlan plan = test_plan("random", 12, 2);
+  plan.proposers = {"random", "tpe"};
+  plan.finalists = 1;
+  TestJudge judge;
+  const SearchState state = finished(plan, judge);
+  for (const RunState& run : state.runs) EXPECT_EQ(run.evaluations, 12);
+  EXPECT_LE(finalists(plan, state).size(), 2U);
+}
+
+TEST_F(Search, EndsByStagnationTargetAndExhaustion) {
+  TestJudge judge;
+  SearchPlan plan = test_plan("random", 0, 2);
+  plan.stagnation = 10;
+  SearchState state = finished(plan, judge);
+  EXPECT_NE(state.runs.front().ended.find("no better candidate in 10"), std::string::npos) << state.runs.front().ended;
+  plan = test_plan("random", 0, 2);
+  plan.target = 1.5;
+  state = finished(plan, judge);
+  EXPECT_EQ(state.runs.front().ended, "the target is reached");
+}
+
+TEST_F(Search, AStartThatIsNotScoredIsAnError) {
+  TestJudge judge;
+  SearchPlan plan = test_plan("random", 5, 2);
+  plan.start.genome["tile"] = 13;
+  Archive archive = new_archive("bad", plan);
+  const auto state = search_in(archive, plan, judge);
+  ASSERT_FALSE(state.ok());
+  EXPECT_EQ(state.error().code, ErrorCode::kDependency);
+  EXPECT_NE(state.error().message.find("unlucky"), std::string::npos);
+}
+
+TEST_F(Search, StopIsCleanAndLosesNothing) {
+  std::atomic<bool> stop{true};
+  const SearchPlan plan = test_plan("evolution", 5, 2);
+  Archive archive = new_archive("stopped", plan);
+  TestJudge judge;
+  const auto state = search_in(archive, plan, judge, &stop);
+  ASSERT_FALSE(state.ok());
+  EXPECT_EQ(state.error().code, ErrorCode::kInterrupted);
+  stop = false;
+  EXPECT_TRUE(search_in(archive, plan, judge, &stop).ok());
+}
+
+TEST(SearchPlanJson, BothWays) {
+  SearchPlan plan = test_plan("tpe", 7, 9);
+  plan.target = 1.25;
+  plan.judge = {{"kind", "test"}};
+  plan.space = space_to_json(test_space());
+  const auto json = search_plan_to_json(plan);
+  EXPECT_EQ(search_plan_to_json(search_plan_from_json(json, "x").value()), json);
+  for (const char* field : {"seed", "proposers", "objective", "islands", "start", "judge", "settled"}) {
+    auto broken = json;
+    broken.erase(field);
+    const auto result = search_plan_from_json(broken, "x");
+    ASSERT_FALSE(result.ok()) << field;
+    EXPECT_NE(result.error().message.find(field), std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace evolora
