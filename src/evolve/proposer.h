@@ -24,6 +24,7 @@ struct Individual {
   std::string origin;  // operator: "start", "random", "mutate gate", "crossover", "tpe", "llm diff", ...
   // Lower confidence bound of the objective over all its measurements; nothing for what was not scored.
   std::optional<double> fitness;
+  nlohmann::ordered_json record = nlohmann::ordered_json::object();  // Proposal::record
 };
 
 // What a proposer may look at. Pointers are valid during the call.
