@@ -128,7 +128,7 @@ Result<Sources> replace_block(const Sources& sources, const SourceBlock& block, 
   std::string text = whole_lines(code);
   // Only a pair of markers around the code, or none.
   const std::size_t start = text.find(kStart), end = text.rfind(kEnd);
-  if (start != std::string::npos && end != std::string::npos && start < end) {
+  if (start != std::string::npos && end != std::string::npos && text.find('\n', start) < end) {
     text.resize(text.rfind('\n', end) + 1);
     text.erase(0, text.find('\n', start) + 1);
   }
