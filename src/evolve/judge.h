@@ -42,6 +42,9 @@ Result<Judgement> judgement_from_json(const nlohmann::ordered_json& json, const 
 class Judge {
  public:
   virtual ~Judge() = default;
+  // The best so far of the run whose candidates follow (nothing: the baseline), so that a judge may stop measuring what is surely worse. Called
+  // before every judge; a hint: what is judged does not depend on it, only how long.
+  virtual void set_incumbent(const std::optional<Judgement>& /*best*/) {}
   // Puts the candidate to the cascade. seed: of everything random in this judging (inputs, data order, order inside pairs); the same seed for the
   // same candidate gives the same inputs. kInterrupted when stop became true; other errors are failures of the judge itself (disk full), not of the
   // candidate.

@@ -19,12 +19,15 @@ struct Individual {
   std::int64_t number = 0;
   int island = 0;
   Candidate candidate;
+  std::string digest;  // of the candidate
   Judgement judgement;
   std::vector<std::int64_t> parents;
   std::string origin;  // operator: "start", "random", "mutate gate", "crossover", "tpe", "llm diff", ...
   // Lower confidence bound of the objective over all its measurements; nothing for what was not scored.
   std::optional<double> fitness;
-  nlohmann::ordered_json record = nlohmann::ordered_json::object();  // Proposal::record
+  // Not empty: no candidate came of the proposal, and why. candidate is what the proposer had in hand, perhaps empty.
+  std::string rejected;
+  nlohmann::ordered_json record = nlohmann::ordered_json::object();  // of the proposal
 };
 
 // What a proposer may look at. Pointers are valid during the call.
