@@ -211,6 +211,7 @@ const std::vector<ConfigKey>& config_keys() {
 
       {"database.num_islands", true, kUsed, "islands of the search"},
       {"database.migration_interval", true, kUsed, "evaluations on an island between migrations"},
+      {"database.exploration_ratio", true, kUsed, "share of parents drawn evenly from the island"},
       {"database.in_memory", true, kOnly, kArchive, "false"},
       {"database.log_prompts", true, kOnly, kArchive, "true"},
       {"database.db_path", true, kRefused, "the search's folder has the archive; name it with --out"},
@@ -218,8 +219,7 @@ const std::vector<ConfigKey>& config_keys() {
       {"database.archive_size", true, kRefused, kParents},
       {"database.island_initial_programs", true, kRefused, "all islands start from the pack that is given"},
       {"database.elite_selection_ratio", true, kRefused, kParents},
-      {"database.exploration_ratio", true, kRefused, kParents},
-      {"database.exploitation_ratio", true, kRefused, kParents},
+      {"database.exploitation_ratio", true, kRefused, "it is what database.exploration_ratio leaves"},
       {"database.migration_rate", true, kRefused, "an island's best one migrates"},
       {"database.diversity_metric", true, kRefused, kFixedGrid},
       {"database.feature_dimensions", true, kRefused, kFixedGrid},

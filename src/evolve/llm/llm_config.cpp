@@ -176,6 +176,8 @@ void add_search_readers(std::map<std::string_view, Reader>& r) {
   r["early_stopping_patience"] = integer(1, 1 << 30, [](Draft& d, std::int64_t v) { d.config.search.stagnation = v; });
   r["database.num_islands"] = integer(1, 1000, [](Draft& d, std::int64_t v) { d.config.search.islands = v; });
   r["database.migration_interval"] = integer(1, 1 << 30, [](Draft& d, std::int64_t v) { d.config.search.migration_interval = v; });
+  r["database.exploration_ratio"] = number([](const ConfigSetting& s) { return number_of(s, 0, 1.0001, "a number in [0, 1]"); },
+                                           [](const auto&, Draft& d, double v) { d.config.search.explore = v; });
   r["max_code_length"] = integer(1, 1 << 24, [](Draft& d, std::int64_t v) { d.config.proposer.max_source_bytes = v; });
   r["diff_based_evolution"] = boolean([](Draft& d, bool v) { d.diff_based = v; });
   r["full_rewrite_probability"] = number([](const ConfigSetting& s) { return number_of(s, 0, 1.0001, "a number in [0, 1]"); },

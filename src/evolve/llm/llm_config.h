@@ -12,13 +12,14 @@
 
 namespace evolora {
 
-// What such a file says about the search itself; flags of the command go before it.
+// What such a file says about the search itself (SearchPlan's fields); flags of the command go before it.
 struct LlmSearchSettings {
   std::optional<std::int64_t> evaluations;
   std::optional<std::int64_t> seed;
   std::optional<std::int64_t> islands;
   std::optional<std::int64_t> migration_interval;
   std::optional<std::int64_t> stagnation;
+  std::optional<double> explore;
 };
 
 struct LlmConfig {

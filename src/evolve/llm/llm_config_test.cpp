@@ -94,7 +94,7 @@ prompt:
   system_message: You write kernels.
   num_top_programs: 3
   use_template_stochasticity: false
-database: {num_islands: 4, migration_interval: 10, log_prompts: true}
+database: {num_islands: 4, migration_interval: 10, exploration_ratio: 0.2, log_prompts: true}
 evaluator: {parallel_evaluations: 1, cascade_evaluation: true, use_llm_feedback: no}
 )");
   ASSERT_TRUE(config.ok()) << config.error().message;
@@ -103,6 +103,7 @@ evaluator: {parallel_evaluations: 1, cascade_evaluation: true, use_llm_feedback:
   EXPECT_EQ(config->search.islands, 4);
   EXPECT_EQ(config->search.migration_interval, 10);
   EXPECT_EQ(config->search.stagnation, 20);
+  EXPECT_EQ(config->search.explore, 0.2);
   EXPECT_EQ(config->api_key_env, "LOCAL_KEY");
   EXPECT_EQ(config->proposer.models[1].name, "coder");
   EXPECT_EQ(config->proposer.models[1].weight, 0.2);

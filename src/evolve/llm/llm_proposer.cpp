@@ -21,7 +21,7 @@ constexpr std::int64_t kMostRepairs = 2;
 std::vector<const Individual*> repairable(const PopulationView& view) {
   std::vector<const Individual*> out;
   for (const Individual* individual : view.history) {
-    const bool refused = individual->judgement.outcome == Outcome::kRejected && individual->judgement.gate != "parse";
+    const bool refused = individual->judgement.outcome == Outcome::kRejected && individual->rejected.empty() && individual->judgement.gate != "parse";
     if (!refused || individual->candidate.sources.empty() || !find_blocks(individual->candidate.sources).ok()) continue;
     const auto repairs = std::count_if(view.history.begin(), view.history.end(), [&](const Individual* other) {
       return other->origin == "llm repair" && !other->parents.empty() && other->parents.front() == individual->number;
@@ -210,7 +210,8 @@ Result<Proposal> LlmProposer::propose(const PopulationView& view, Random& random
                      {"exchange", exchange},
                      {"prompt_tokens", reply.used.prompt},
                      {"completion_tokens", reply.used.completion},
-                     {"cost_dollars", dollars(reply.cost)}};
+                     {"tokens", reply.used.total()},
+                     {"cost", dollars(reply.cost)}};
   if (!reply.refusal.empty()) {
     proposal.rejected = "no_edit: the model refused: " + one_line(reply.refusal, 200);
     return proposal;

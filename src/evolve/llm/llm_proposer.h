@@ -44,7 +44,7 @@ using AgreeGenomeAndSources = std::function<Result<Candidate>(const Candidate&)>
 
 // A pure function of view, random and the answers (RecordedChat makes those repeatable). Proposals that nothing came of carry the reason: "no_edit",
 // "no_match", "two_matches", "outside_block", "overlap", "unchanged", "duplicate", "too_long", "hidden_characters", "bad_genome", each with details.
-// Record of a proposal: {"model", "operator", "exchange", "prompt_tokens", "completion_tokens", "cost_dollars"}.
+// Record of a proposal: {"model", "operator", "exchange", "prompt_tokens", "completion_tokens", "tokens", "cost" in dollars}.
 class LlmProposer : public Proposer {
  public:
   // chat outlives the object. agree may be empty.

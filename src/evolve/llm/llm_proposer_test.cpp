@@ -91,7 +91,7 @@ TEST_F(LlmProposerTest, AnEditBecomesACandidateWithItsRecord) {
   EXPECT_EQ(proposal.origin, "llm diff");
   EXPECT_EQ(proposal.parents, std::vector<std::int64_t>{0});
   EXPECT_EQ(proposal.record.dump(),
-            R"({"model":"small","operator":"diff","exchange":0,"prompt_tokens":100,"completion_tokens":20,"cost_dollars":3e-12})");
+            R"({"model":"small","operator":"diff","exchange":0,"prompt_tokens":100,"completion_tokens":20,"tokens":120,"cost":3e-12})");
   EXPECT_EQ(chat_.requests[0].seed, 1000);
 }
 
