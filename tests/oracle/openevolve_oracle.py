@@ -167,3 +167,33 @@ def test_with_the_real_judge(tmp_path):
     broken = [p for p in programs.values() if "#error no" in p["code"] or "static_assert(false)" in p["code"]]
     assert all(p["metrics"]["combined_score"] == 0.0 for p in broken)
     assert best["metrics"]["combined_score"] > 0
+
+
+# Every key of OpenEvolve's configuration, from its own data classes.
+LIST_KEYS = """
+import dataclasses, json
+from openevolve import config
+def walk(cls, prefix):
+    keys = []
+    for field in dataclasses.fields(cls):
+        if field.name.startswith("_"):
+            continue
+        block = {"llm": config.LLMConfig, "prompt": config.PromptConfig, "database": config.DatabaseConfig, "evaluator": config.EvaluatorConfig,
+                 "evolution_trace": config.EvolutionTraceConfig, "models": config.LLMModelConfig}.get(field.name)
+        if block is None:
+            keys.append(prefix + field.name)
+        else:
+            keys += walk(block, prefix + field.name + ("[]." if field.name == "models" else "."))
+    return keys
+print(json.dumps(walk(config.Config, "")))
+"""
+
+
+def test_every_key_of_openevolve_has_its_line_in_our_table():
+    """docs/evolve_llm.md is tested against the program; here against OpenEvolve, in both directions."""
+    listed = subprocess.run([OPENEVOLVE.parent / "python", "-c", LIST_KEYS], capture_output=True, text=True, check=True).stdout
+    theirs = set(json.loads(listed))
+    rows = re.findall(r"^\| `([^`]+)` \| (yes)? *\| ", (REPOSITORY / "docs/evolve_llm.md").read_text(), re.MULTILINE)
+    ours = {key for key, openevolve in rows if openevolve}
+    assert len(theirs) > 100
+    assert theirs == ours, f"not in our table: {sorted(theirs - ours)}; not in OpenEvolve: {sorted(ours - theirs)}"
