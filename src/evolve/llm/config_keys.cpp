@@ -225,7 +225,7 @@ const std::vector<ConfigKey>& config_keys() {
       {"database.feature_dimensions", true, kRefused, kFixedGrid},
       {"database.feature_bins", true, kRefused, kFixedGrid},
       {"database.diversity_reference_size", true, kRefused, kFixedGrid},
-      {"database.random_seed", true, kRefused, "use random_seed, which overrides it in OpenEvolve too"},
+      {"database.random_seed", true, kRefused, "use random_seed: the search has one seed"},
       {"database.artifacts_base_path", true, kRefused, kArchive},
       {"database.artifact_size_threshold", true, kRefused, kArchive},
       {"database.cleanup_old_artifacts", true, kRefused, kArchive},
