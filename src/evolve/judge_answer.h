@@ -1,4 +1,4 @@
-// A judgement as `evolora judge --json` prints it: one flat object for other programs' searches. docs/evolve.md has the table.
+// A judgement as `evolora judge --json` prints it: one flat object for other programs' searches. docs/evolve_llm.md says what other programs read.
 #pragma once
 
 #include <optional>
