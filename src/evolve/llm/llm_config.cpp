@@ -25,7 +25,7 @@ struct Draft {
   std::optional<double> temperature = 0.7, top_p;
   std::int64_t max_tokens = 4096;
   std::optional<std::string> name, primary, secondary;
-  double primary_weight = 1, secondary_weight = 0.2;
+  std::optional<double> primary_weight, secondary_weight;
   struct Model {
     LlmModel model;
     std::optional<double> prompt_price, completion_price;
@@ -213,9 +213,12 @@ Status settle_models(Draft& draft) {
   const int ways = (draft.models.empty() ? 0 : 1) + (draft.name ? 1 : 0) + (draft.primary || draft.secondary ? 1 : 0);
   if (ways > 1)
     return wrong(draft, "models are named in several ways: use either llm.models, llm.name, or llm.primary_model with llm.secondary_model");
+  if ((draft.primary_weight && !draft.primary) || (draft.secondary_weight && !draft.secondary)) {
+    return wrong(draft, "a weight of a model that is not named: llm.primary_model_weight goes with llm.primary_model, and the second likewise");
+  }
   if (draft.name) draft.models.push_back({.model = {.name = *draft.name}});
-  if (draft.primary) draft.models.push_back({.model = {.name = *draft.primary, .weight = draft.primary_weight}});
-  if (draft.secondary) draft.models.push_back({.model = {.name = *draft.secondary, .weight = draft.secondary_weight}});
+  if (draft.primary) draft.models.push_back({.model = {.name = *draft.primary, .weight = draft.primary_weight.value_or(1)}});
+  if (draft.secondary) draft.models.push_back({.model = {.name = *draft.secondary, .weight = draft.secondary_weight.value_or(0.2)}});
   if (draft.models.empty() && draft.config.manual) draft.models.push_back({.model = {.name = "manual"}});
   if (draft.models.empty()) return wrong(draft, "no model: name one in llm.name, or several under llm.models");
   for (Draft::Model& entry : draft.models) {

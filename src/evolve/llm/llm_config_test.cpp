@@ -122,6 +122,12 @@ TEST_F(LlmConfigTest, KeysThatWouldDoNothingAreRefusedByNameAndLine) {
   EXPECT_THAT(refusal(with("prompt: {num_top_program: 1}\n")), HasSubstr("did you mean 'num_top_programs'?"));
 }
 
+TEST_F(LlmConfigTest, AWeightWithoutItsModelIsRefused) {
+  EXPECT_THAT(refusal("llm: {api_base: 'https://h/v1', name: m, primary_model_weight: 1}\n"), HasSubstr("weight of a model that is not named"));
+  EXPECT_THAT(refusal("llm: {api_base: 'https://h/v1', primary_model: m, secondary_model_weight: 1}\n"), HasSubstr("not named"));
+  EXPECT_TRUE(read("llm: {api_base: 'https://h/v1', primary_model: m, primary_model_weight: 0.5}\n").ok());
+}
+
 TEST_F(LlmConfigTest, EveryKeyIsReadOrRefused) {
   for (const ConfigKey& key : config_keys()) {
     if (key.use != KeyUse::kRefused) continue;
