@@ -44,8 +44,8 @@ struct ChatReply {
 class ChatModel {
  public:
   virtual ~ChatModel() = default;
-  // number: of the exchange, from 0; every exchange of a search has its own. Errors end the search: kDependency (no usable answer after all retries),
-  // kUnsupported (budget), kInterrupted, kUsage (a record that has no such exchange or another request), kBadData, kIo.
+  // number: of the exchange, from 0; every exchange of a search has its own. Errors end the search, kUnsupported as done: kDependency (no usable
+  // answer after all retries), kUnsupported (budget), kInterrupted, kBadData (a record that has no such exchange or another request), kIo.
   virtual Result<ChatReply> chat(std::int64_t number, const ChatRequest& request) = 0;
 };
 

@@ -16,8 +16,8 @@ Result<ChatReply> ManualChat::chat(std::int64_t number, const ChatRequest& reque
     TRY(files_.create_directories(folder_));
     TRY(write_file_atomically(files_, prompt_path, prompt));
   } else if (TRY(files_.read(prompt_path)) != prompt) {
-    return Error{ErrorCode::kUsage, fmt::format("{}: holds another prompt than this search writes; use an empty folder, or the one of this search",
-                                                prompt_path.string())};
+    return Error{ErrorCode::kBadData, fmt::format("{}: holds another prompt than this search writes; use an empty folder, or the one of this search",
+                                                  prompt_path.string())};
   }
   constexpr double kLookEverySeconds = 1;
   std::string seen;

@@ -9,7 +9,7 @@ namespace evolora {
 
 // Writes folder/NNNNNN.prompt.md and waits for folder/NNNNNN.answer.md; an answer that is there already is taken at once, so a queue that was
 // interrupted goes on. An answer counts when two looks a second apart see the same text (editors write in pieces). A prompt file of another request
-// with the same number is kUsage: the folder is of another search. References outlive the object.
+// with the same number is kBadData: the folder is of another search. References outlive the object.
 class ManualChat : public ChatModel {
  public:
   ManualChat(FileSystem& files, fs::path folder, Waiter& waiter) : files_(files), folder_(std::move(folder)), waiter_(waiter) {}

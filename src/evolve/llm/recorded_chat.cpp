@@ -28,7 +28,7 @@ Result<ChatReply> RecordedChat::chat(std::int64_t number, const ChatRequest& req
   const fs::path path = folder_ / fmt::format("{:06}.json", number);
   if (files_.exists(path)) return from_record(path, number, digest);
   if (inner_ == nullptr) {
-    return Error{ErrorCode::kUsage, fmt::format("{}: not found; the record that is replayed ends before exchange {}", path.string(), number)};
+    return Error{ErrorCode::kBadData, fmt::format("{}: not found; the record that is replayed ends before exchange {}", path.string(), number)};
   }
   ChatReply reply = TRY(inner_->chat(number, request));
   const Json record = {{"exchange", number}, {"request_sha256", digest}, {"request", body}, {"reply", reply_to_json(reply)}};
@@ -49,7 +49,7 @@ Result<ChatReply> RecordedChat::from_record(const fs::path& path, std::int64_t n
     return bad("'request_sha256' is not the digest of 'request': the record was changed");
   }
   if (record["request_sha256"] != Json(digest)) {
-    return Error{ErrorCode::kUsage,
+    return Error{ErrorCode::kBadData,
                  fmt::format("{}: the search asks something else than was recorded (request {:.12}, recorded {:.12}): replay with the "
                              "settings, templates and starting point of the record, or leave it out",
                              path.string(), digest, record["request_sha256"].get<std::string>())};

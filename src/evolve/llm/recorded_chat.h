@@ -8,13 +8,13 @@
 namespace evolora {
 
 // Answers from folder/NNNNNN.json where that exists, and otherwise asks `inner` and writes the file before anybody sees the answer. A recorded
-// exchange costs nothing. kUsage if the request is not the one on record (digest of its body): prompts, settings or the search are not those of the
+// exchange costs nothing. kBadData if the request is not the one on record (digest of its body): prompts, settings or the search are not those of the
 // record.
 class RecordedChat : public ChatModel {
  public:
   // inner outlives the object.
   RecordedChat(FileSystem& files, fs::path folder, ChatModel& inner) : files_(files), folder_(std::move(folder)), inner_(&inner) {}
-  // A replay: an exchange that is not on record is kUsage, which ends the search.
+  // A replay: an exchange that is not on record is kBadData, too.
   RecordedChat(FileSystem& files, fs::path folder) : files_(files), folder_(std::move(folder)) {}
 
   Result<ChatReply> chat(std::int64_t number, const ChatRequest& request) override;

@@ -54,10 +54,11 @@ TEST(RecordedChat, AnotherRequestOrAChangedRecordIsAnError) {
     change(other);
     const auto answer = replay.chat(0, other);
     ASSERT_FALSE(answer.ok());
-    EXPECT_EQ(answer.error().code, ErrorCode::kUsage);
+    EXPECT_EQ(answer.error().code, ErrorCode::kBadData) << "kUsage and kUnsupported would end a search as if it were done";
     EXPECT_THAT(answer.error().message, HasSubstr("asks something else than was recorded"));
   }
   EXPECT_THAT(replay.chat(1, kRequest).error().message, HasSubstr("ends before exchange 1"));
+  EXPECT_EQ(replay.chat(1, kRequest).error().code, ErrorCode::kBadData);
   std::string text = *real_file_system().read(folder / "000000.json");
   const std::string whole = text;
   text.replace(text.find("quoted"), 6, "forged");
