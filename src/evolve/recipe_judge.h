@@ -1,0 +1,46 @@
+// Judges recipes by training with them: pairs of fresh processes, baseline and candidate, same seed and data, order drawn per pair, clock and memory
+// meter of the parent. Cascade: parse -> training (the first pair: it ends, did what it says, the loss is the baseline's within a margin) -> bench
+// (more pairs, stopped early once it is surely worse than the best so far). The search half of the data only; confirm trains on the other half, in
+// batches of another size, with other seeds, as a whole paired bench that `evolora bench --verify` can compute again.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/file_system.h"
+#include "evolve/fitness.h"
+#include "evolve/judge.h"
+#include "measure/bench_plan.h"
+
+namespace evolora {
+
+struct RecipeJudgeSettings {
+  nlohmann::ordered_json common = nlohmann::ordered_json::object();    // training settings of both arms, with model and data
+  nlohmann::ordered_json baseline = nlohmann::ordered_json::object();  // the recipe that is compared with
+  std::string program;                                                 // evolora
+  Objective objective = Objective::kSpeed;
+  std::size_t pairs = 3;        // of a judging; the first is the training gate
+  std::size_t again_pairs = 2;  // of a re-measurement
+  std::size_t confirm_pairs = 10;
+  double memory_may_grow = 0.5;  // candidates that surely need more are rejected when speed is wanted, and are never confirmed
+  double time_may_grow = 0.5;    // the same when memory is wanted
+  double loss_margin = 0.01;
+  double progress_margin = 0.01;
+  double timeout_seconds = 0;  // of a trial; 0: ten times the slowest baseline so far, at least 30 s
+  std::string model_sha256;
+  std::string data_sha256;
+  nlohmann::ordered_json versions = nlohmann::ordered_json::object();
+  nlohmann::ordered_json machine = nlohmann::ordered_json::object();
+};
+nlohmann::ordered_json recipe_judge_to_json(const RecipeJudgeSettings& settings);
+// kBadData naming source and field.
+Result<RecipeJudgeSettings> recipe_judge_from_json(const nlohmann::ordered_json& json, const std::string& source);
+
+// Where the one timed process of a machine is decided: a lock file in the folder for temporary files.
+fs::path timing_lease_path();
+
+// folder: of the search; data halves, the confirmations' benches and the trial that runs now are kept in it. Checks that model and data are what the
+// settings say: kBadData if not. files outlives the judge.
+Result<std::unique_ptr<Judge>> make_recipe_judge(FileSystem& files, const fs::path& folder, const RecipeJudgeSettings& settings);
+
+}  // namespace evolora
