@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 
 #include "base/json.h"
@@ -13,6 +12,7 @@
 #include "measure/machine_notes.h"
 #include "terminal.h"
 #include "train_flags.h"
+#include "trial_settings.h"
 
 namespace evolora {
 namespace {
@@ -42,59 +42,13 @@ struct BenchArguments {
   bool must_accept = false;
 };
 
-// "1%" or "0.01".
-Result<double> share(const std::string& flag, std::string text) {
-  const bool percent = text.ends_with('%');
-  if (percent) text.pop_back();
-  double value = 0;
-  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (percent) value /= 100;
-  if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size() || !(value >= 0 && value < 1)) {
-    return Error{ErrorCode::kUsage, fmt::format("{}: expected a share such as 1% or 0.01, got {}{}", flag, text, percent ? "%" : "")};
-  }
-  return value;
-}
-
-Result<std::string> own_path() {
-  std::error_code error;
-  const fs::path path = fs::read_symlink("/proc/self/exe", error);
-  if (error) return Error{ErrorCode::kUnsupported, "bench: this system does not say where the program is (/proc/self/exe)"};
-  return path.string();
-}
-
-// Training settings of both arms: YAML, then flags; paths made absolute, so that the plan means the same from everywhere.
-Result<Json> common_settings(const TrainFlags& flags, FileSystem& files) {
-  const GivenSettings given = TRY(settings_from_flags(flags, files));
-  Json common = Json::object();
-  for (const std::vector<Setting>* settings : {&given.yaml, &given.flags}) {
-    for (const Setting& setting : *settings) {
-      common[setting.key] = setting.value;
-      if (setting.key == "iters") common.erase("epochs");
-      if (setting.key == "epochs") common.erase("iters");
-    }
-  }
-  for (const char* own : {"train", "test", "adapter_path"}) common.erase(own);
-  for (const char* needed : {"model", "data"}) {
-    if (!common.contains(needed) || !common[needed].is_string() || common[needed].get<std::string>().empty()) {
-      return Error{ErrorCode::kUsage, fmt::format("--{} is missing: both arms train the same model on the same data", needed)};
-    }
-    if (!files.exists(common[needed].get<std::string>())) {
-      return Error{ErrorCode::kNotFound, fmt::format("{}: no such {} folder", common[needed].get<std::string>(), needed)};
-    }
-  }
-  for (const char* path : {"model", "data", "recipe", "resume_adapter_file"}) {
-    if (common.contains(path) && common[path].is_string()) common[path] = fs::absolute(common[path].get<std::string>()).lexically_normal().string();
-  }
-  return common;
-}
-
 Result<VerdictRules> rules_of(const BenchArguments& a) {
   VerdictRules rules;
-  rules.loss_margin = TRY(share("--loss-margin", a.loss_margin));
-  rules.progress_margin = TRY(share("--progress-margin", a.progress_margin));
-  rules.token_margin = TRY(share("--token-margin", a.token_margin));
-  rules.min_effect = TRY(share("--min-effect", a.min_effect));
-  rules.regression_margin = TRY(share("--regression-margin", a.regression_margin));
+  rules.loss_margin = TRY(share_of_flag("--loss-margin", a.loss_margin));
+  rules.progress_margin = TRY(share_of_flag("--progress-margin", a.progress_margin));
+  rules.token_margin = TRY(share_of_flag("--token-margin", a.token_margin));
+  rules.min_effect = TRY(share_of_flag("--min-effect", a.min_effect));
+  rules.regression_margin = TRY(share_of_flag("--regression-margin", a.regression_margin));
   TRY(rules_from_json(rules_to_json(rules), "flags"));
   return rules;
 }
@@ -131,14 +85,14 @@ Result<BenchPlan> make_plan(const BenchArguments& a, const TrainFlags& flags, Fi
     return Error{ErrorCode::kUsage, fmt::format("--timeout: expected seconds from 0 to 1e9, got {}", a.timeout_seconds)};
   if (a.must_accept && plan.design == BenchDesign::kSequential)
     return Error{ErrorCode::kUsage, "--must-accept: the sequential design has no verdict to accept; use --design paired"};
-  plan.common = TRY(common_settings(flags, files));
+  plan.common = TRY(common_trial_settings(flags, files));
   if (plan.common.contains("seed")) {
     if (plan.common["seed"].is_number_unsigned() || (plan.common["seed"].is_number_integer() && plan.common["seed"].get<std::int64_t>() >= 0)) {
       plan.seed = plan.common["seed"].get<std::uint64_t>();
     }
     plan.common.erase("seed");
   }
-  const std::string program = TRY(own_path());
+  const std::string program = TRY(own_program());
   plan.baseline = TRY(parse_arm(files, a.baseline, program, "--baseline"));
   plan.candidate = TRY(parse_arm(files, a.candidate, program, "--candidate"));
   TRY(check_arms(plan, files));
@@ -147,7 +101,7 @@ Result<BenchPlan> make_plan(const BenchArguments& a, const TrainFlags& flags, Fi
   plan.trials = static_cast<std::size_t>(a.trials);
   plan.looks = {static_cast<std::size_t>(a.pairs)};
   if (!a.precision.empty()) {
-    plan.precision = TRY(share("--precision", a.precision));
+    plan.precision = TRY(share_of_flag("--precision", a.precision));
     plan.looks = growing_looks(static_cast<std::size_t>(a.max_pairs));
   }
   plan.timeout_seconds = a.timeout_seconds;

@@ -4,14 +4,16 @@
 #include <CLI/CLI.hpp>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 
 namespace evolora {
 
 struct Command {
-  CLI::App* flags = nullptr;    // owned by the program's CLI::App
-  std::function<Status()> run;  // after parsing; prints its results, returns errors for main to print
+  CLI::App* flags = nullptr;         // owned by the program's CLI::App
+  std::function<Status()> run;       // after parsing; prints its results, returns errors for main to print
+  std::vector<Command> subcommands;  // of `evolora COMMAND SUBCOMMAND`; run is for none of them
 };
 
 Command add_train_command(CLI::App& program);
@@ -23,6 +25,7 @@ Command add_report_command(CLI::App& program);
 Command add_doctor_command(CLI::App& program);
 Command add_fetch_command(CLI::App& program);
 Command add_convert_command(CLI::App& program);
+Command add_evolve_command(CLI::App& program);
 
 // The last value wins when a flag is repeated, as in mlx-lm.
 template <typename T>

@@ -44,7 +44,8 @@ Status check_leftovers(const CLI::App& program, const CLI::App& flags) {
   if (words.empty()) return {};
   const bool is_flag = words.front().starts_with("-") && words.front() != "--";
   const std::string word = words.front().substr(0, words.front().find('='));
-  const std::string command = flags.get_name();
+  const bool is_nested = flags.get_parent() != nullptr && flags.get_parent() != &program;
+  const std::string command = is_nested ? flags.get_parent()->get_name() + " " + flags.get_name() : flags.get_name();
   if (!is_flag) return Error{ErrorCode::kUsage, fmt::format("unexpected argument '{}'; see 'evolora {} --help'", words.front(), command)};
   const std::string hint = did_you_mean(word, long_flags(flags));
   const std::string help = hint.empty() ? fmt::format("; see 'evolora {} --help'", command) : "";
@@ -70,12 +71,29 @@ Error conversion_error(const CLI::App& program, const std::string& message) {
   const std::string value = message.substr(equals + 3);
   for (const CLI::App* command : program.get_subcommands()) {
     const CLI::Option* option = command->get_option_no_throw(name);
+    for (const CLI::App* subcommand : command->get_subcommands()) {
+      if (option == nullptr) option = subcommand->get_option_no_throw(name);
+    }
     if (option == nullptr) continue;
     const std::string type = option->get_type_name();
     const char* expected = type == "UINT" ? "a whole number, 0 or more" : type == "INT" ? "a whole number" : "a number";
     return {ErrorCode::kUsage, fmt::format("{}: expected {}, got '{}'", name, expected, value)};
   }
   return {ErrorCode::kUsage, message};
+}
+
+// What the parser does not understand is judged by check_leftovers.
+void allow_extras(const Command& command) {
+  command.flags->allow_extras();
+  for (const Command& subcommand : command.subcommands) allow_extras(subcommand);
+}
+
+// The subcommand that was named, else the command itself.
+const Command& chosen_command(const Command& command) {
+  for (const Command& subcommand : command.subcommands) {
+    if (subcommand.flags->parsed()) return subcommand;
+  }
+  return command;
 }
 
 int run_program(int argc, char** argv) {
@@ -85,8 +103,9 @@ int run_program(int argc, char** argv) {
   program.require_subcommand(0, 1);  // what follows a command is never another one: `evolora report bench` means the folder
   const std::vector<Command> commands = {add_fetch_command(program), add_convert_command(program), add_plan_command(program),
                                          add_train_command(program), add_eval_command(program),    add_generate_command(program),
-                                         add_bench_command(program), add_report_command(program),  add_doctor_command(program)};
-  for (const Command& command : commands) command.flags->allow_extras();
+                                         add_bench_command(program), add_evolve_command(program),  add_report_command(program),
+                                         add_doctor_command(program)};
+  for (const Command& command : commands) allow_extras(command);
   try {
     program.parse(argc, argv);
   } catch (const CLI::Success& done) {  // --help, --version
@@ -99,8 +118,9 @@ int run_program(int argc, char** argv) {
   }
   for (const Command& command : commands) {
     if (!command.flags->parsed()) continue;
-    Status status = check_leftovers(program, *command.flags);
-    if (status.ok()) status = command.run();
+    const Command& chosen = chosen_command(command);
+    Status status = check_leftovers(program, *chosen.flags);
+    if (status.ok()) status = chosen.run();
     return status.ok() ? finish_output() : fail(status.error());
   }
   return fail(check_command_word(program, commands).error());

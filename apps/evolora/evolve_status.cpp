@@ -1,0 +1,149 @@
+// `evolora evolve status`, `best` and `show`: what an archive holds, also while its search runs.
+#include <fmt/format.h>
+
+#include "evolve/recipe_space.h"
+#include "evolve_command.h"
+#include "terminal.h"
+
+namespace evolora {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct LookArguments {
+  std::string folder;
+  std::int64_t number = 0;
+  std::int64_t run = 0;
+  std::string out;
+  bool json = false;
+};
+
+Status run_status(const LookArguments& a) {
+  const OpenedSearch search = TRY(open_search(a.folder));
+  if (a.json) {
+    fmt::print("{}\n", search_state_to_json(search.plan, search.state).dump(2));
+    return {};
+  }
+  print_search_state(search.plan, search.state);
+  for (std::size_t r = 0; r < search.state.runs.size(); ++r) {
+    const std::string end = end_of_run(search.plan, search.state.runs[r]);
+    fmt::print("{}{}: {}\n", r == 0 ? "\n" : "", search.plan.proposers[r], end.empty() ? "not ended; go on with --resume" : end);
+  }
+  return {};
+}
+
+Status write_export(const fs::path& out, const OpenedSearch& search, const Finalist& best) {
+  FileSystem& files = real_file_system();
+  const Individual& one = search.state.runs[static_cast<std::size_t>(best.run)].population.at(best.number);
+  TRY(files.create_directories(out));
+  TRY(write_file_atomically(files, out / "recipe.json", recipe_json_of(one.candidate.genome).dump(2) + "\n"));
+  for (const auto& [name, text] : one.candidate.sources) TRY(write_file_atomically(files, out / fs::path(name).filename(), text));
+  const Json proof = {{"plan_sha256", search.archive.plan_sha256()},
+                      {"against", search.plan.start.genome},
+                      {"individual", best.number},
+                      {"judged", search.plan.judge},
+                      {"p", best.p},
+                      {"confirmation", judgement_to_json(*best.confirmation)}};
+  TRY(write_file_atomically(files, out / "proof.json", proof.dump(2) + "\n"));
+  fmt::print("\n{} and {} written\n", (out / "recipe.json").string(), (out / "proof.json").string());
+  return {};
+}
+
+Status run_best(const LookArguments& a) {
+  const OpenedSearch search = TRY(open_search(a.folder));
+  const auto best = winner(search.plan, search.state);
+  if (a.json) {
+    fmt::print("{}\n", search_state_to_json(search.plan, search.state)["winner"].dump(2));
+  } else if (best) {
+    const Individual& one = search.state.runs[static_cast<std::size_t>(best->run)].population.at(best->number);
+    const Judgement& judged = *best->confirmation;
+    fmt::print("Individual {} of run {} ({}), confirmed over {} pairs: speed {}, memory {}, p {:.2g}\n", best->number, best->run,
+               search.plan.proposers[static_cast<std::size_t>(best->run)], judged.log_speed.size(), ratio_text(judged.log_speed),
+               ratio_text(judged.log_memory), best->p);
+    fmt::print("Against the start: {}\n{}\n", genome_difference(search.plan.start.genome, one.candidate.genome),
+               recipe_json_of(one.candidate.genome).dump(2));
+  } else {
+    bool open = false;
+    for (const RunState& run : search.state.runs) open = open || end_of_run(search.plan, run).empty();
+    for (const Finalist& finalist : finalists(search.plan, search.state)) open = open || !finalist.confirmation;
+    fmt::print("{}\n", open ? "Nothing is confirmed yet: the search has not ended." : "No candidate beat the baseline.");
+  }
+  if (a.out.empty()) return {};
+  if (!best) return Error{ErrorCode::kUsage, fmt::format("--export {}: there is no confirmed candidate to write", a.out)};
+  return write_export(a.out, search, *best);
+}
+
+Status run_show(const LookArguments& a) {
+  const OpenedSearch search = TRY(open_search(a.folder));
+  if (a.run < 0 || static_cast<std::size_t>(a.run) >= search.state.runs.size()) {
+    return Error{ErrorCode::kUsage, fmt::format("--run: expected 0 to {}, got {}", search.state.runs.size() - 1, a.run)};
+  }
+  const Population& population = search.state.runs[static_cast<std::size_t>(a.run)].population;
+  if (a.number < 0 || a.number >= population.size()) {
+    return Error{ErrorCode::kUsage, fmt::format("NUMBER: run {} has the individuals 0 to {}, got {}", a.run, population.size() - 1, a.number)};
+  }
+  const Individual& one = population.at(a.number);
+  if (a.json) {
+    Json json = {{"number", one.number}, {"run", a.run},           {"island", one.island},
+                 {"digest", one.digest}, {"parents", one.parents}, {"origin", one.origin}};
+    json["candidate"] = candidate_to_json(one.candidate);
+    json["judgement"] = judgement_to_json(one.judgement);
+    json["fitness"] = one.fitness ? Json(*one.fitness) : Json();
+    json["record"] = one.record;
+    fmt::print("{}\n", json.dump(2));
+    return {};
+  }
+  fmt::print("Individual {} of run {} ({}), island {}, by {}\n", one.number, a.run, search.plan.proposers[static_cast<std::size_t>(a.run)],
+             one.island, one.origin);
+  fmt::print("digest  {}\ngenome  {}\n", one.digest, genome_text(one.candidate.genome));
+  for (const std::int64_t parent : one.parents) {
+    if (parent >= 0 && parent < population.size()) {
+      fmt::print("parent  {}: {}\n", parent, genome_difference(population.at(parent).candidate.genome, one.candidate.genome));
+    }
+  }
+  const Judgement& judged = one.judgement;
+  fmt::print("outcome {} at gate {}{}{}\n", word(judged.outcome), judged.gate, judged.reason.empty() ? "" : ": ", judged.reason);
+  if (!judged.log_speed.empty()) {
+    fmt::print("speed   {}\nmemory  {}\npairs  ", ratio_text(judged.log_speed), ratio_text(judged.log_memory));
+    for (std::size_t i = 0; i < judged.log_speed.size(); ++i) fmt::print(" {:+.4f}/{:+.4f}", judged.log_speed[i], judged.log_memory[i]);
+    fmt::print("  (log ratios, speed/memory)\n");
+  }
+  for (const SearchEvent& event : search.events) {
+    if (event.run != a.run || event.number != a.number) continue;
+    fmt::print("event   {}: {} in {:.1f} s\n", word(event.kind), word(event.judgement.outcome), event.judgement.seconds);
+  }
+  for (const auto& [name, text] : one.candidate.sources) fmt::print("\n{}\n{}\n", styled(Style::kBold, name), text);
+  return {};
+}
+
+std::shared_ptr<LookArguments> add_look_flags(CLI::App& app) {
+  auto arguments = std::make_shared<LookArguments>();
+  app.add_option("DIR", arguments->folder, "Folder of the search")->required();
+  app.add_flag("--json", arguments->json, "As JSON");
+  return arguments;
+}
+
+}  // namespace
+
+Command add_evolve_status(CLI::App& evolve) {
+  CLI::App* app = evolve.add_subcommand("status", "How far a search is, also while it runs");
+  const auto arguments = add_look_flags(*app);
+  return {app, [arguments] { return run_status(*arguments); }, {}};
+}
+
+Command add_evolve_best(CLI::App& evolve) {
+  CLI::App* app = evolve.add_subcommand("best", "The confirmed candidate of a search, if there is one");
+  const auto arguments = add_look_flags(*app);
+  add_value(*app, "--export", arguments->out, "Write recipe.json and proof.json to this folder");
+  return {app, [arguments] { return run_best(*arguments); }, {}};
+}
+
+Command add_evolve_show(CLI::App& evolve) {
+  CLI::App* app = evolve.add_subcommand("show", "One individual: genome, parents, gates, measurements, sources");
+  const auto arguments = add_look_flags(*app);
+  app->add_option("NUMBER", arguments->number, "Number of the individual; 0 is the start")->required();
+  add_value(*app, "--run", arguments->run, "Run of a comparison, from 0 [0]");
+  return {app, [arguments] { return run_show(*arguments); }, {}};
+}
+
+}  // namespace evolora
