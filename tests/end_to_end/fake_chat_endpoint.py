@@ -2,6 +2,7 @@
 
 POST /KIND/chat/completions, where KIND says how it behaves:
   edit      a SEARCH/REPLACE edit that raises the first "kTile = N;" of the prompt, or a rewrite of it when the prompt asks for fenced code
+  settings  another "head_rows_per_chunk" every time, as a JSON object
   digest    the SHA-256 of the Authorization header, so that a test knows which key arrived without the key being written anywhere
   busy      status 429 with Retry-After 0 twice, then like edit
   cut       half of a reply, then the connection closes
@@ -18,7 +19,7 @@ import re
 import sys
 import threading
 
-state = {"stolen": 0, "busy": 0}
+state = {"stolen": 0, "busy": 0, "settings": 0}
 
 
 def edit_of(prompt):
@@ -88,6 +89,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
         elif kind == "redirect":
             self.answer(307, {}, Location=f"http://127.0.0.1:{self.server.server_port}/stolen")
+        elif kind == "settings":
+            state["settings"] += 1
+            self.say(f"Other chunks.\n```json\n{json.dumps({'head_rows_per_chunk': 16 + state['settings']})}\n```\n", request)
         elif kind == "digest":
             self.say(hashlib.sha256(self.headers.get("Authorization", "").encode()).hexdigest(), request)
         else:
