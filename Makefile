@@ -38,8 +38,8 @@ demo: bootstrap  ## bootstrap, build, then fine-tune SmolLM2-135M on examples/ a
 	$(MAKE) --no-print-directory build
 	tools/demo.sh
 
-oracle: bootstrap  ## the long proofs: against mlx, mlx-lm, transformers and gguf in Python
-	@tools/bootstrap.sh demo oracle
+oracle: bootstrap  ## the long proofs: against mlx, mlx-lm, transformers and gguf in Python, and with OpenEvolve
+	@tools/bootstrap.sh demo oracle openevolve
 	$(MAKE) --no-print-directory all-targets
 	tools/oracle.sh
 

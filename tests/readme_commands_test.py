@@ -79,7 +79,8 @@ class Checker:
                 return []
             if not rest or rest[0].startswith("-"):
                 return self.check_flags([self.evolora], rest)
-            return self.check_flags([self.evolora, rest[0]], rest[1:])
+            depth = 2 if rest[0] == "evolve" and len(rest) > 1 and not rest[1].startswith("-") else 1  # evolve has commands of its own
+            return self.check_flags([self.evolora, *rest[:depth]], rest[depth:])
         if pathlib.PurePath(program).name in {"python3", "python"} and rest and rest[0].endswith(".py"):
             script = self.root / rest[0]
             return [] if script.is_file() else [f"{rest[0]} does not exist"]
@@ -88,7 +89,7 @@ class Checker:
         test = re.fullmatch(r"build/[a-z]+/(\w+)_test", program)
         if test:
             return [] if any((self.root / "src" / test[1]).rglob("*_test.cpp")) else [f"src/{test[1]} has no tests"]
-        if program in OUTSIDE or program.startswith("build/python/"):
+        if program in OUTSIDE or program.startswith(("build/python/", "build/openevolve/")):
             return []
         return [f"unknown command {program}"]
 

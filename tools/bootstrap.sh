@@ -4,6 +4,7 @@
 #   demo    pip, with which `evolora fetch` gets its model
 #   oracle  Python packages of the oracle tests in build/python, the models they use in build/models
 #   peers   PEFT and torch in build/peers (large)
+#   openevolve  OpenEvolve in build/openevolve
 #   fuzz    clang and libFuzzer
 #   browser Chromium, in which reports are looked at
 # On a system without apt it names what to install. Exit status 2: something is missing that this script cannot install.
@@ -141,6 +142,8 @@ part_oracle() {
 
 part_peers() { make_venv build/peers tools/requirements-peers.txt; }
 
+part_openevolve() { make_venv build/openevolve tools/requirements-openevolve.txt; }
+
 part_fuzz() {
   if has apt-get; then install_packages "${fuzz_tools[@]}"; fi
   has clang++-14 || fail "clang++-14 with libFuzzer is missing: install clang 14 and its compiler-rt"
@@ -157,8 +160,8 @@ mkdir -p build
 [ $# -gt 0 ] || set -- build
 for part in "$@"; do
   case $part in
-    build | demo | oracle | peers | fuzz | browser) "part_$part" ;;
-    *) fail "unknown part '$part': expected build, demo, oracle, peers, fuzz or browser" ;;
+    build | demo | oracle | peers | openevolve | fuzz | browser) "part_$part" ;;
+    *) fail "unknown part '$part': expected build, demo, oracle, peers, openevolve, fuzz or browser" ;;
   esac
 done
 say "ready: $*"

@@ -11,6 +11,7 @@
 #include "evolve/recipe_space.h"
 #include "evolve/search.h"
 #include "evolve_command.h"
+#include "evolve_llm.h"
 #include "interrupt.h"
 #include "measure/machine_notes.h"
 #include "terminal.h"
@@ -43,6 +44,7 @@ struct EvolveArguments {
   std::string time_may_grow;
   std::string loss_margin = "1%";
   std::string progress_margin = "1%";
+  LlmFlags llm;
   bool kernel_genes = false;
   bool resume = false;
   bool json = false;
@@ -94,7 +96,7 @@ Result<std::vector<std::string>> proposers_of(const EvolveArguments& a) {
   for (std::size_t at = 0; at <= rest.size();) {
     const std::size_t end = std::min(rest.find(',', at), rest.size());
     names.push_back(rest.substr(at, end - at));
-    TRY(make_proposer(names.back()));
+    if (names.back() != kLlmProposer) TRY(make_proposer(names.back()));
     if (std::count(names.begin(), names.end(), names.back()) > 1) {
       return Error{ErrorCode::kUsage, fmt::format("--compare: {} is named twice", names.back())};
     }
@@ -151,7 +153,7 @@ GeneSpace space_of(const Json& judge) {
   return recipe_space(judge.value("max_threads", 1), judge.value("kernel_genes", false) ? KernelGenes::kSlots : KernelGenes::kNone);
 }
 
-Result<SearchPlan> make_plan(const EvolveArguments& a, const TrainFlags& flags, FileSystem& files) {
+Result<SearchPlan> make_plan(const EvolveArguments& a, const TrainFlags& flags, const std::optional<LlmInput>& llm, FileSystem& files) {
   TRY(check_range("--budget-evaluations", a.budget_evaluations, 0, 1000000));
   TRY(check_range("--islands", a.islands, 1, 100));
   TRY(check_range("--stagnation", a.stagnation, 0, 1000000));
@@ -166,6 +168,11 @@ Result<SearchPlan> make_plan(const EvolveArguments& a, const TrainFlags& flags, 
   SearchPlan plan;
   plan.seed = static_cast<std::uint64_t>(a.seed);
   plan.proposers = TRY(proposers_of(a));
+  TRY(check_llm_proposer(llm, plan.proposers));
+  if (llm) {
+    plan.migration_every = static_cast<int>(llm->config.search.migration_interval.value_or(plan.migration_every));
+    plan.explore = llm->config.search.explore.value_or(plan.explore);
+  }
   plan.objective = TRY(objective_from(a.objective));
   constexpr std::int64_t kEvaluations = 60;  // when nothing else ends a run
   plan.budget.evaluations = a.budget_evaluations == 0 && a.budget_seconds == 0 ? kEvaluations : a.budget_evaluations;
@@ -239,28 +246,49 @@ class EvolvePrinter : public SearchObserver {
   const SearchPlan& plan_;
 };
 
-Result<Archive> open_archive(const EvolveArguments& a, const TrainFlags& flags, FileSystem& files) {
+Result<Archive> open_archive(const EvolveArguments& a, const TrainFlags& flags, const std::optional<LlmInput>& llm, FileSystem& files) {
   const fs::path path = archive_path(a.out);
   if (a.resume) return Archive::open(path);
   if (files.exists(path)) {
     return Error{ErrorCode::kUsage, fmt::format("{} already holds a search: go on with --resume, or give another folder with --out", a.out)};
   }
-  const SearchPlan plan = TRY(make_plan(a, flags, files));
+  const SearchPlan plan = TRY(make_plan(a, flags, llm, files));
   TRY(files.create_directories(a.out));
   return Archive::create(path, search_plan_to_json(plan));
 }
 
-Status run_evolve(const EvolveArguments& a, const TrainFlags& flags) {
+// What the configuration of language models says about the search, where no flag does.
+void add_llm_settings(const CLI::App& given, const LlmSearchSettings& settings, EvolveArguments& a) {
+  const auto take = [&](const char* flag, const std::optional<std::int64_t>& value, std::int64_t& out) {
+    if (value && given.count(flag) == 0) out = *value;
+  };
+  take("--budget-evaluations", settings.evaluations, a.budget_evaluations);
+  take("--seed", settings.seed, a.seed);
+  take("--islands", settings.islands, a.islands);
+  take("--stagnation", settings.stagnation, a.stagnation);
+  if (given.count("--proposer") == 0) a.proposer = kLlmProposer;
+}
+
+Status run_evolve(EvolveArguments a, const TrainFlags& flags, const CLI::App& given) {
   FileSystem& files = real_file_system();
-  Archive archive = TRY(open_archive(a, flags, files));
+  std::optional<LlmInput> llm = TRY(take_llm_input(a.llm, files));
+  if (llm) add_llm_settings(given, llm->config.search, a);
+  Archive archive = TRY(open_archive(a, flags, llm, files));
   const std::string source = archive_path(a.out).string();
   const SearchPlan plan = TRY(search_plan_from_json(archive.plan(), source));
   const RecipeJudgeSettings settings = TRY(recipe_judge_from_json(plan.judge, source));
   const GeneSpace space = space_of(plan.judge);
   const std::unique_ptr<Judge> judge = TRY(make_recipe_judge(files, a.out, settings));
+  TRY(check_llm_proposer(llm, plan.proposers));
+  std::unique_ptr<LlmSession> session;
+  if (llm) session = TRY(open_llm_session(std::move(*llm), plan.objective, files, a.out, stop_flag()));
   std::vector<std::unique_ptr<Proposer>> proposers;
   SearchParts parts{.space = &space, .judge = judge.get(), .archive = &archive, .stop = stop_flag()};
   for (const std::string& name : plan.proposers) {
+    if (name == kLlmProposer) {
+      parts.proposers.push_back(&session->proposer());
+      continue;
+    }
     proposers.push_back(TRY(make_proposer(name)));
     parts.proposers.push_back(proposers.back().get());
   }
@@ -289,7 +317,7 @@ Command add_evolve_run(CLI::App& evolve) {
   auto a = std::make_shared<EvolveArguments>();
   add_value(*app, "--out", a->out, "Folder of the search [evolve]");
   add_value(*app, "--start", a->start, "What is improved and compared with: default (what train would plan), plain, or a recipe file [default]");
-  add_value(*app, "--proposer", a->proposer, "evolution, tpe, hill or random [evolution]");
+  add_value(*app, "--proposer", a->proposer, "evolution, tpe, hill, random, or llm [evolution; llm with --llm]");
   add_value(*app, "--compare", a->compare, "Several proposers, such as random,evolution: a search each with the same budget");
   add_value(*app, "--objective", a->objective, "speed, memory, or both as a Pareto front [speed]");
   add_value(*app, "--budget-evaluations", a->budget_evaluations, "Evaluations of each search; 0: no limit [60 without --budget-seconds]");
@@ -305,11 +333,12 @@ Command add_evolve_run(CLI::App& evolve) {
   add_value(*app, "--time-may-grow", a->time_may_grow, "Time that a smaller recipe may cost [50%; 2% when speed counts]");
   add_value(*app, "--loss-margin", a->loss_margin, "Final losses must be equal within this [1%]");
   add_value(*app, "--progress-margin", a->progress_margin, "How far the loss falls must be equal within this [1%]");
+  add_llm_flags(*app, a->llm);
   app->add_flag("--kernel-genes", a->kernel_genes, "Search the reference kernels too: slow, for trying out the search");
   app->add_flag("--resume", a->resume, "Go on with the search in --out, by its own plan");
   app->add_flag("--json", a->json, "The result as JSON as well, last");
   add_train_flags(*app, flags);
-  return {app, [flags, a] { return run_evolve(*a, *flags); }, {}};
+  return {app, [flags, a, app] { return run_evolve(*a, *flags, *app); }, {}};
 }
 
 }  // namespace evolora
