@@ -79,8 +79,9 @@ class Checker:
                 return []
             if not rest or rest[0].startswith("-"):
                 return self.check_flags([self.evolora], rest)
-            depth = 2 if rest[0] == "evolve" and len(rest) > 1 and not rest[1].startswith("-") else 1  # evolve has commands of its own
-            return self.check_flags([self.evolora, *rest[:depth]], rest[depth:])
+            # `evolora evolve` is a command of commands.
+            words = 2 if rest[0] == "evolve" and len(rest) > 1 and not rest[1].startswith("-") else 1
+            return self.check_flags([self.evolora, *rest[:words]], rest[words:])
         if pathlib.PurePath(program).name in {"python3", "python"} and rest and rest[0].endswith(".py"):
             script = self.root / rest[0]
             return [] if script.is_file() else [f"{rest[0]} does not exist"]
