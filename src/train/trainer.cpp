@@ -1,6 +1,5 @@
 // Preparation and completion of a run; the steps are in training_loop.cpp.
 #include "train/trainer.h"
-#include "train/recipe_pack.h"
 
 #include <fmt/format.h>
 
@@ -21,6 +20,7 @@
 #include "train/loaded_model.h"
 #include "train/memory_meter.h"
 #include "train/mlx_run.h"
+#include "train/recipe_pack.h"
 #include "train/run_files.h"
 #include "train/training_loop.h"
 #include "train/training_state.h"
@@ -55,6 +55,8 @@ class Run {
   Status build_mlx_engine();
   Status train();
   Status test();
+  // What rounding depends on besides the recipe: the instruction set, and what is in the kernel pack.
+  std::string instructions() const;
   TrainResult result_so_far() const;
   Status write_record(const std::string& status, const std::string& error);
   BatchOptions evaluation_options() const { return {request_.batch_size, request_.max_seq_length, request_.seed, request_.semantics}; }
@@ -358,11 +360,15 @@ Status Run::open_files() {
   return {};
 }
 
+std::string Run::instructions() const {
+  return recipe_.pack.library == nullptr ? simd_target() : fmt::format("{} and {}", simd_target(), pack_service_name(*recipe_.pack.library));
+}
+
 Status Run::save_state(const nlohmann::ordered_json& loop, bool gradients_pending) {
   const std::size_t count = adapters_.parameter_count();
   TrainingStateParts parts{.identity = identity_,
                            .recipe = recipe_to_json(recipe_),
-                           .simd_target = simd_target(),
+                           .simd_target = instructions(),
                            .loop = loop,
                            .updates_done = optimizer_->updates_done(),
                            .parameters = {adapters_.parameters(), count},
@@ -386,8 +392,9 @@ Status Run::restore_state() {
   Recipe before = with_choices({}, TRY(recipe_from_json(state_->recipe(), state_->path().string())));
   before.prefix_cache = recipe_.prefix_cache;
   before.release_weights = recipe_.release_weights;
-  if (before != recipe_ || state_->simd_target() != simd_target()) {
-    observer_.on_warning("the recipe or the instruction set is not that of the run that is resumed: results agree to rounding, not bit by bit");
+  if (before != recipe_ || state_->simd_target() != instructions()) {
+    observer_.on_warning(
+        "the recipe, its kernel pack or the instruction set is not that of the run that is resumed: results agree to rounding, not bit by bit");
   }
   state_.reset();  // the file's pages are given back
   return {};

@@ -57,7 +57,8 @@ budget:
 
 constexpr const char* kReadme = R"(# Evolving {name}
 
-`pack/` is a kernel pack for `{target}`: C++ that takes the place of the program's own kernels in {slots}. It works as it is, and is the baseline of the search.
+`pack/` is a kernel pack for `{target}`: C++ that takes the place of the program's own kernels in {slots}.
+It works as it is, and is the baseline of the search.
 
 ```
 evolora evolve run --pack {folder}/pack --model {model} --data {data} --out {folder}/search
@@ -75,8 +76,8 @@ evolora train --train --model {model} --data {data} --recipe {folder}/recipe.jso
 
 ## What may change
 Only lines between `EVOLVE-BLOCK-START` and `EVOLVE-BLOCK-END` in {files}. What the functions get and must give is in `evolora_pack.h`, which
-the program puts beside the sources when it compiles them. A candidate must compile, agree with the reference within the rounding of fp32 for every weight format
-and odd shape, forward and backward, give the same bits for any number of threads, and be faster in pairs of measurements.
+the program puts beside the sources when it compiles them. A candidate must compile, agree with the reference within the rounding of fp32 for every
+weight format and odd shape, forward and backward, give the same bits for any number of threads, and be faster in pairs of measurements.
 
 ## Parameters
 {parameters})";

@@ -34,7 +34,8 @@ TEST(EvolveInit, EveryStartingPackBecomesAFolder) {
     EXPECT_EQ(with_parameters(pack->sources, pack_genome(*parameters)).value(), pack->sources);
     EXPECT_EQ(files.read(folder / "recipe.json").value(), "{\"pack\": \"pack\"}\n");
     const std::string readme = files.read(folder / "README.md").value();
-    for (const std::string part : {"--model models/m --data d", "| kTileRows |", "`kernel.cpp`"}) {
+    for (const std::string& part :
+         {std::string("--model models/m --data d"), "| " + parameters->front().gene.name + " | ", "`" + pack->manifest.files.front() + "`"}) {
       EXPECT_NE(readme.find(part), std::string::npos) << part << "\n" << readme;
     }
   }

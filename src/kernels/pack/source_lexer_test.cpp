@@ -56,8 +56,10 @@ TEST(SourceLexer, WhatCouldBeReadInTwoWaysIsRefusedWithItsLine) {
                                    "#inc\\\nlude <x>",
                                    "a \\",
                                    "a \\u0041 b",
-                                   "\"?" "?/\"",
-                                   "?" "?=include",
+                                   "\"?"
+                                   "?/\"",
+                                   "?"
+                                   "?=include",
                                    "<%",
                                    "%:",
                                    "a <: 0",
