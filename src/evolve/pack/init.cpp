@@ -66,9 +66,10 @@ evolora evolve run --pack {folder}/pack --model {model} --data {data} --out {fol
 evolora evolve best {folder}/search --export {folder}/best
 ```
 
-The first searches the parameters, the second asks a language model for code as well (`evolve.yaml`), the third writes the best confirmed pack.
-`recipe.json` names the pack for a training run of your own; a pack is code that runs with your rights, so run only what you have read or the judge has
-seen:
+The first searches the parameters, the second asks a language model for code as well (`evolve.yaml`), the third writes the best confirmed
+pack.
+`recipe.json` names the pack for a training run of your own; a pack is code that runs with your rights, so run only what you have read
+or the judge has seen:
 
 ```
 evolora train --train --model {model} --data {data} --recipe {folder}/recipe.json
