@@ -26,6 +26,7 @@ Command add_doctor_command(CLI::App& program);
 Command add_fetch_command(CLI::App& program);
 Command add_convert_command(CLI::App& program);
 Command add_evolve_init(CLI::App& evolve);  // a command of `evolora evolve`
+Command add_judge_command(CLI::App& program);
 Command add_evolve_command(CLI::App& program);
 
 // The last value wins when a flag is repeated, as in mlx-lm.

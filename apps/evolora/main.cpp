@@ -101,10 +101,10 @@ int run_program(int argc, char** argv) {
   program.set_version_flag("--version", "evolora " EVOLORA_VERSION);
   program.allow_extras();
   program.require_subcommand(0, 1);  // what follows a command is never another one: `evolora report bench` means the folder
-  const std::vector<Command> commands = {add_fetch_command(program), add_convert_command(program), add_plan_command(program),
-                                         add_train_command(program), add_eval_command(program),    add_generate_command(program),
-                                         add_bench_command(program), add_evolve_command(program),  add_report_command(program),
-                                         add_doctor_command(program)};
+  const std::vector<Command> commands = {add_fetch_command(program),  add_convert_command(program), add_plan_command(program),
+                                         add_train_command(program),  add_eval_command(program),    add_generate_command(program),
+                                         add_bench_command(program),  add_evolve_command(program),  add_judge_command(program),
+                                         add_report_command(program), add_doctor_command(program)};
   for (const Command& command : commands) allow_extras(command);
   try {
     program.parse(argc, argv);

@@ -1,0 +1,102 @@
+// `evolora judge`: one source file of a kernel pack put to the cascade that a search would put it to, once.
+#include <fmt/format.h>
+
+#include <cmath>
+#include <memory>
+
+#include "command.h"
+#include "evolve/fitness.h"
+#include "evolve/judge/sandbox_compiler.h"
+#include "evolve/judge/source_judge.h"
+#include "evolve/judge_answer.h"
+#include "evolve/pack/pack_change.h"
+#include "interrupt.h"
+
+namespace evolora {
+namespace {
+
+struct JudgeArguments {
+  std::string program;
+  std::string pack;
+  std::string work = "judge";
+  std::int64_t seed = 0;
+  std::int64_t pairs = 9;
+  bool against_own_kernels = false;
+  bool unsafe_no_sandbox = false;
+  bool confirm = false;
+  bool json = false;
+};
+
+// The pack with its one source file, or the one of the program's name, replaced.
+Result<Candidate> candidate_of(FileSystem& files, const JudgeArguments& a, const KernelPack& pack) {
+  Candidate candidate{.sources = pack.sources};
+  const std::string name = fs::path(a.program).filename().string();
+  std::string replaced = pack.sources.contains(name) ? name : pack.manifest.files.front();
+  if (pack.manifest.files.size() > 1 && !pack.sources.contains(name)) {
+    return Error{ErrorCode::kUsage,
+                 fmt::format("{}: the pack {} has several files; name the program as the one that it replaces", a.program, a.pack)};
+  }
+  candidate.sources[replaced] = TRY(files.read(a.program));
+  return candidate;
+}
+
+void print_judgement(const Judgement& judgement, std::optional<double> fitness) {
+  fmt::print("{} at gate {} after {:.1f} s\n", word(judgement.outcome), judgement.gate, judgement.seconds);
+  if (!judgement.reason.empty()) fmt::print("{}\n", judgement.reason);
+  if (!judgement.artifact.empty()) fmt::print("{}\n", judgement.artifact);
+  if (fitness.has_value()) {
+    double sum = 0;
+    for (const double log : judgement.log_speed) sum += log;
+    const double mean = sum / static_cast<double>(judgement.log_speed.size());
+    fmt::print("speed {:.3f} x the baseline (geometric mean of {} pairs), at least {:.3f} x with 90 % confidence\n", std::exp(mean),
+               judgement.log_speed.size(), std::exp(*fitness));
+  }
+}
+
+Status run_judge(const JudgeArguments& a) {
+  FileSystem& files = real_file_system();
+  if (a.pairs < 2 || a.pairs > 1000) return Error{ErrorCode::kUsage, fmt::format("--pairs: expected a whole number in [2, 1000], got {}", a.pairs)};
+  if (a.unsafe_no_sandbox) fmt::print(stderr, "evolora: --unsafe-no-sandbox: the program runs with all rights of yours\n");
+  const Isolation isolation = a.unsafe_no_sandbox ? Isolation::kNone : Isolation::kSandbox;
+  const KernelPack pack = TRY(read_pack(files, a.pack));
+  const Candidate candidate = TRY(candidate_of(files, a, pack));
+  const std::atomic<bool>* stop = stop_flag();
+  SourceJudgeOptions options{.manifest = pack.manifest, .work = a.work, .isolation = isolation, .pairs = static_cast<int>(a.pairs)};
+  if (!a.against_own_kernels) {
+    const std::unique_ptr<PackCompiler> compiler = sandboxed_pack_compiler(isolation, stop);
+    options.baseline = fs::absolute(TRY(build_pack(files, *compiler, a.pack)).library);
+  }
+  options.assemble = [&pack](const Candidate& proposed) -> Result<std::map<std::string, std::string>> {
+    TRY(check_change(pack.sources, proposed.sources));
+    return proposed.sources;
+  };
+  const std::unique_ptr<SourceJudge> judge = TRY(SourceJudge::create(files, options));
+  const auto seed = static_cast<std::uint64_t>(a.seed);
+  const Judgement judgement = TRY(a.confirm ? judge->confirm(candidate, seed, stop) : judge->judge(candidate, seed, stop));
+  const std::optional<double> fitness = fitness_of(Objective::kSpeed, judgement);
+  if (a.json) {
+    fmt::print("{}\n", judge_answer(judgement, fitness).dump(2));
+  } else {
+    print_judgement(judgement, fitness);
+  }
+  return {};
+}
+
+}  // namespace
+
+Command add_judge_command(CLI::App& program) {
+  CLI::App* app = program.add_subcommand("judge", "Judges one source file of a kernel pack: rules, compiler, numerics, speed; in a sandbox");
+  auto a = std::make_shared<JudgeArguments>();
+  app->add_option("PROGRAM", a->program, "Source file that replaces the pack's")->required();
+  add_value(*app, "--pack", a->pack, "Folder of the kernel pack: what may change, and what the program is timed against")->required();
+  add_value(*app, "--work", a->work, "Folder for compiled libraries [judge]");
+  add_value(*app, "--seed", a->seed, "Of hidden inputs and the order of pairs [0]");
+  add_value(*app, "--pairs", a->pairs, "Timed pairs per shape and direction [9]");
+  app->add_flag("--against-own-kernels", a->against_own_kernels, "Time against the program's own kernels instead of the pack");
+  app->add_flag("--confirm", a->confirm, "Held-out shapes and other inputs, three times the pairs");
+  app->add_flag("--unsafe-no-sandbox", a->unsafe_no_sandbox, "Without a sandbox: only for programs you would run yourself");
+  app->add_flag("--json", a->json, "Print the judgement as JSON");
+  return {app, [a] { return run_judge(*a); }};
+}
+
+}  // namespace evolora
