@@ -79,7 +79,7 @@ TEST_F(SourceJudges, ABadCandidateEndsAtTheFirstGateThatSeesIt) {
   EXPECT_EQ(judgement.gate, "numerics");
   EXPECT_THAT(judgement.artifact, HasSubstr("y of projection 0[0]: got nan, expected "));
 
-  judgement = judged(small_pack("(void)context; for (;;) *static_cast<volatile float*>(args->projections[0].y) = 1;"));
+  judgement = judged(small_pack("(void)context; for (;;) args->projections[0].y[0] += 1;"));
   EXPECT_EQ(judgement.gate, "numerics");
   EXPECT_THAT(judgement.reason, HasSubstr("within 2 s"));
 
