@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "bench_printer.h"
 #include "command.h"
+#include "engine/recipe_json.h"
 #include "interrupt.h"
 #include "measure/bench_folder.h"
 #include "measure/machine_notes.h"
@@ -229,7 +230,12 @@ Status run_controls(const BenchArguments& a, const TrainFlags& flags, FileSystem
     const fs::path recipe = fs::absolute(folder / "slow" / "slow_recipe.json");
     Json fields = Json::object();
     for (const Json* settings : {&same.common, &same.baseline.settings}) {
-      if (settings->contains("recipe")) fields = TRY(read_json_object(files, (*settings)["recipe"].get<std::string>()));
+      if (!settings->contains("recipe")) continue;
+      const fs::path path = (*settings)["recipe"].get<std::string>();
+      fields = TRY(read_json_object(files, path));
+      // The copy stands in another folder, from which the pack is not where the recipe says.
+      const RecipeChoices choices = TRY(read_recipe(files, path));
+      if (choices.pack) fields["pack"] = choices.pack->folder;
     }
     fields["kernels"] = Json{{a.slow_slot, "reference"}};
     TRY(files.create_directories(recipe.parent_path()));

@@ -23,6 +23,7 @@ Command add_report_command(CLI::App& program);
 Command add_doctor_command(CLI::App& program);
 Command add_fetch_command(CLI::App& program);
 Command add_convert_command(CLI::App& program);
+Command add_evolve_init(CLI::App& evolve);  // a command of `evolora evolve`
 
 // The last value wins when a flag is repeated, as in mlx-lm.
 template <typename T>

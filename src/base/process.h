@@ -23,9 +23,9 @@ struct ProcessRequest {
 
 struct ProcessResult {
   int exit_status = 0;  // 128 + signal number if a signal ended it, as shells say
-  bool timed_out = false;
   std::string standard_output;
   std::string standard_error;
+  bool timed_out = false;
 };
 
 // Waits for the end. A program that ran and failed is a success with its exit_status; kDependency: it could not be started (message names it and

@@ -71,7 +71,7 @@ Decoder::Decoder(const ModelWeights& weights, const AdapterSet* adapters, const 
     : impl_(new Impl{.weights = weights,
                      .adapters = adapters,
                      .recipe = recipe,
-                     .kernels = select_kernels(recipe.kernels),
+                     .kernels = select_kernels(recipe.kernels, recipe.pack.library),
                      .threads = threads,
                      .capacity = capacity_tokens}) {
   const ModelSpec& spec = weights.spec();

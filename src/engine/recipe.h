@@ -3,10 +3,14 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
+#include <string>
 
+#include "base/result.h"
 #include "engine/mlx_recipe.h"
 #include "kernels/arithmetic.h"
+#include "kernels/pack/pack_library.h"
 #include "kernels/slots.h"
 
 namespace evolora {
@@ -25,9 +29,18 @@ enum class StorageType { kFp32, kBf16 };
 // Where the hidden states below the first adapter are kept from their first computation on. They never change, so the result is the same bit by bit.
 enum class PrefixCache { kOff, kMemory, kFile };
 
+// A kernel pack: the folder that a recipe names, and the library once somebody has opened it (kernels/pack/pack_compiler.h). A step needs it opened.
+struct PackChoice {
+  std::string folder;  // empty: no pack
+  std::shared_ptr<const PackLibrary> library;
+
+  bool operator==(const PackChoice& other) const { return folder == other.folder; }
+};
+
 struct Recipe {
   int threads = 0;  // <= 0: all CPUs the process may use
   SlotKernels kernels = KernelSet::kCpu;
+  PackChoice pack;  // fills the slots it has in place of `kernels`
   Recompute recompute = Recompute::kNothing;
   StorageType saved_activations = StorageType::kFp32;
   std::int64_t micro_batch_tokens = 0;   // split a batch into passes of at most this many tokens (whole segments); <= 0: no split
@@ -47,6 +60,7 @@ struct Recipe {
 struct RecipeChoices {
   std::optional<int> threads;
   std::optional<SlotKernels> kernels;
+  std::optional<PackChoice> pack;
   std::optional<Recompute> recompute;
   std::optional<StorageType> saved_activations;
   std::optional<std::int64_t> micro_batch_tokens;
@@ -64,5 +78,9 @@ struct RecipeChoices {
 Recipe with_choices(const Recipe& base, const RecipeChoices& choices);
 // Both; where both decide, `stronger` does.
 RecipeChoices merge_choices(const RecipeChoices& stronger, const RecipeChoices& weaker);
+
+// Nothing wrong with these choices and the opened pack among them; no pack is fine. kUsage: a slot that the pack serves is asked from the reference
+// kernels as well, or in an arithmetic other than fp32, which is all that a pack has.
+Status check_pack_choice(const RecipeChoices& choices);
 
 }  // namespace evolora

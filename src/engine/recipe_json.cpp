@@ -132,6 +132,13 @@ const std::vector<Row>& rows() {
       {"threads", [](const F& f, C& c) -> Status { return f.read_count(kMaxThreads, c.threads); }, [](const R& r) -> Json { return r.threads; }},
       {"kernels", [](const F& f, C& c) -> Status { return read_kernels(f, c.kernels); },
        [](const R& r) -> Json { return kernels_to_json(r.kernels); }},
+      {"pack",
+       [](const F& f, C& c) -> Status {
+         if (!f.value.is_string() || f.value.get<std::string>().empty()) return f.expected("the folder of a kernel pack");
+         c.pack = PackChoice{f.value.get<std::string>(), nullptr};
+         return {};
+       },
+       [](const R& r) -> Json { return r.pack.folder.empty() ? Json() : Json(r.pack.folder); }},
       {"recompute", [](const F& f, C& c) -> Status { return f.read(kRecompute, c.recompute); }, [](const R& r) -> Json { return word(r.recompute); }},
       {"saved_activations", [](const F& f, C& c) -> Status { return f.read(kStorage, c.saved_activations); },
        [](const R& r) -> Json { return word(r.saved_activations); }},
@@ -188,7 +195,10 @@ Result<RecipeChoices> recipe_from_json(const Json& json, const std::string& name
 }
 
 Result<RecipeChoices> read_recipe(FileSystem& files, const fs::path& path) {
-  return recipe_from_json(TRY(read_settings_object(files, path)), path.string());
+  const Json json = TRY(read_settings_object(files, path));
+  RecipeChoices choices = TRY(recipe_from_json(json, path.string()));
+  if (choices.pack) choices.pack->folder = (fs::absolute(path).parent_path() / choices.pack->folder).lexically_normal().string();
+  return choices;
 }
 
 }  // namespace evolora

@@ -11,6 +11,7 @@ namespace evolora {
 nlohmann::ordered_json recipe_to_json(const Recipe& recipe);
 // Errors: kUsage "NAME: recipe field 'X': expected ..., got ..." for an unknown field (with the nearest known one), a wrong type or value.
 Result<RecipeChoices> recipe_from_json(const nlohmann::ordered_json& json, const std::string& name);
+// A kernel pack's folder is named from the file's own folder; the result has it absolute.
 Result<RecipeChoices> read_recipe(FileSystem& files, const fs::path& path);
 
 // Words of the enumerations, as in files and flags.

@@ -2,6 +2,9 @@
 #include "kernels/kernel_table.h"
 
 #include <string_view>
+#include <utility>
+
+#include "kernels/pack/pack_library.h"
 
 namespace evolora {
 
@@ -69,7 +72,7 @@ const KernelTable& cpu_kernels() {
   return table;
 }
 
-KernelTable select_kernels(const SlotKernels& choice) {
+KernelTable select_kernels(const SlotKernels& choice, const std::shared_ptr<const PackLibrary>& pack) {
   const auto from = [&](Slot slot) -> const KernelTable& { return choice.of(slot) == KernelSet::kReference ? reference_kernels() : cpu_kernels(); };
   KernelTable table = from(Slot::kEmbedding);
   for (int i = 1; i < kSlotCount; ++i) {
@@ -115,7 +118,7 @@ KernelTable select_kernels(const SlotKernels& choice) {
       case Slot::kOptimizerUpdate: table.adam_update = source.adam_update; break;
     }
   }
-  return table;
+  return pack == nullptr ? table : with_pack(std::move(table), pack);
 }
 
 }  // namespace evolora

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <memory>
 
 #include "kernels/attention/contract.h"
 #include "kernels/context.h"
@@ -61,7 +62,8 @@ struct KernelTable {
 const KernelTable& reference_kernels();
 // SIMD (Highway, chosen for the machine at run time) over all threads.
 const KernelTable& cpu_kernels();
-// Each slot from the set that is chosen for it. Its name is that of the set, or "mixed".
-KernelTable select_kernels(const SlotKernels& choice);
+class PackLibrary;
+// Each slot from the set that is chosen for it, and from the pack, if there is one, where it has functions. Its name is that of the set, or "mixed".
+KernelTable select_kernels(const SlotKernels& choice, const std::shared_ptr<const PackLibrary>& pack = nullptr);
 
 }  // namespace evolora

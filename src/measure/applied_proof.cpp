@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "engine/mlx_recipe.h"
 #include "engine/recipe_json.h"
+#include "kernels/pack/pack_compiler.h"
 #include "kernels/slots.h"
 
 namespace evolora {
@@ -23,16 +24,25 @@ std::int64_t whole(const Json& json, const char* key) {
 
 const char* set_name(KernelSet set) { return set == KernelSet::kReference ? "reference" : "cpu"; }
 
+// Compiled here, before the first trial: the processor time and the memory of a compiler that a trial starts would count as the trial's.
+Result<BuiltPack> built(FileSystem& files, const std::string& folder) {
+  const auto compiler = direct_pack_compiler();
+  return build_pack(files, *compiler, folder);
+}
+
 // The slots' sets as flags and recipe say; without a word about kernels it is the cpu set.
 Result<Json> expected_kernels(FileSystem& files, const Json& request) {
   Json json;
   SlotKernels kernels = KernelSet::kCpu;
+  PackChoice pack;
   if (request.contains("recipe") && request["recipe"].is_string()) {
     const RecipeChoices choices = TRY(read_recipe(files, request["recipe"].get<std::string>()));
     kernels = choices.kernels.value_or(kernels);
+    pack = choices.pack.value_or(pack);
   }
   if (request.contains("kernels")) kernels = request["kernels"] == "reference" ? KernelSet::kReference : KernelSet::kCpu;
   for (int i = 0; i < kSlotCount; ++i) json[slot_name(static_cast<Slot>(i))] = set_name(kernels.of(static_cast<Slot>(i)));
+  if (!pack.folder.empty()) json[slot_name(Slot::kLoraLinear)] = TRY(built(files, pack.folder)).pack.service_name();
   return json;
 }
 

@@ -21,7 +21,7 @@ struct AppliedExpectation {
   bool quantized = false;  // at least one adapted linear must be quantized
 };
 
-// Errors: those of reading config.json and the recipe.
+// Errors: those of reading config.json and the recipe, and of compiling its kernel pack, which is done here.
 Result<AppliedExpectation> expectation_of(FileSystem& files, const Arm& arm, const nlohmann::ordered_json& request);
 
 // Nothing if run.json shows it; else "CODE: details", where the code is one of no_applied_record, candidate_not_applied or baseline_not_plain (the

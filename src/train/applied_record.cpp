@@ -69,6 +69,7 @@ Json applied_record(const CallCounts& counts, const Recipe& recipe, const Applie
     SlotKernels only = KernelSet::kCpu;
     for (int other = 0; other < kSlotCount; ++other) only.set(static_cast<Slot>(other), recipe.kernels.of(slot));
     kernels[slot_name(slot)] = select_kernels(only).name;  // the name that the table itself has
+    if (slot == Slot::kLoraLinear && recipe.pack.library != nullptr) kernels[slot_name(slot)] = pack_service_name(*recipe.pack.library);
     calls[slot_name(slot)] = {{"forward", counts.of(slot, Pass::kForward)}, {"backward", counts.of(slot, Pass::kBackward)}};
   }
   Json layers = Json::array();

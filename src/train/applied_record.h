@@ -30,9 +30,9 @@ struct AppliedRun {
   std::int64_t updates = 0;
 };
 
-// {"engine": "fused", "kernels": {slot: "cpu" | "reference"}, "calls": {slot: {"forward": n, "backward": n}}, "layers": [{slot: [forward, backward]}]
-// (one per block), "updates": n, "model_layers", "adapted_layers", "moved_layers" (blocks whose parameters are not what they were),
-// "adapted_linears", "quantized_linears" (of the adapted ones), "adapter_init_sha256"}. Calls include those of validation.
+// {"engine": "fused", "kernels": {slot: "cpu" | "reference" | "pack:DIGEST"}, "calls": {slot: {"forward": n, "backward": n}}, "layers": [{slot:
+// [forward, backward]}] (one per block), "updates": n, "model_layers", "adapted_layers", "moved_layers" (blocks whose parameters are not what they
+// were), "adapted_linears", "quantized_linears" (of the adapted ones), "adapter_init_sha256"}. Calls include those of validation.
 nlohmann::ordered_json applied_record(const CallCounts& counts, const Recipe& recipe, const AppliedRun& run);
 
 // The same of the MLX engine: "engine": "mlx", "kernels": {slot: implementation that the recipe asks for}, "served": {slot: {implementation: adapted

@@ -23,6 +23,7 @@ Result<Recipe> mlx_run_recipe(const RecipeChoices& choices, const TrainRequest& 
   std::vector<std::string> unheeded;
   if (choices.threads) unheeded.emplace_back("threads");
   if (choices.kernels) unheeded.emplace_back("kernels of the fused engine");
+  if (choices.pack) unheeded.emplace_back("pack");
   if (choices.saved_activations) unheeded.emplace_back("saved_activations");
   if (choices.micro_batch_tokens.value_or(0) > 0) unheeded.emplace_back("micro_batch_tokens");
   if (choices.forward_arithmetic.value_or(Arithmetic::kFp32) != Arithmetic::kFp32) unheeded.emplace_back("forward_arithmetic");

@@ -1,6 +1,9 @@
 // Runs that stop and go on: the same bytes as one that did not, wherever it stopped; and what is refused.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
+#include "base/test_folder.h"
 #include "train/trainer_test_support.h"
 #include "train/training_state.h"
 
@@ -225,6 +228,33 @@ TEST_F(ResumeTest, BrokenStatesAreErrorsNotCrashes) {
   EXPECT_EQ(error_with(replaced(R"(\"loss_sum\":)", R"(\"loss_zum\":)")).code, ErrorCode::kBadData);
   EXPECT_EQ(error_with(replaced(R"(\"step\":6)", R"(\"step\":0)")).code, ErrorCode::kUsage);
   EXPECT_EQ(error_with(replaced("first_moments", "worst_moments")).code, ErrorCode::kBadData);
+}
+
+// The recipe still says the same folder; what is in it decides how sums are rounded.
+TEST_F(ResumeTest, AnotherKernelPackInTheSameFolderIsNoticed) {
+  const fs::path source = fs::path(EVOLORA_SOURCE_DIR) / "examples/packs/cpu/lora_linear_backward";
+  ASSERT_TRUE(files_.create_directories(folder_ / "pack").ok());
+  for (const char* name : {"pack.json", "kernel.cpp"}) write_test_file(folder_ / "pack" / name, read(source / name));
+  write_test_file(folder_ / "recipe.json", R"({"pack": "pack"})");
+  TrainRequest train = request("run");
+  train.recipe_file = (folder_ / "recipe.json").string();
+  const auto noticed = [&] {
+    return std::any_of(recorder_.warnings.begin(), recorder_.warnings.end(), [](const std::string& warning) {
+      return warning.find("its kernel pack or the instruction set is not that") != std::string::npos;
+    });
+  };
+  stop_and_resume(train, 2);
+  EXPECT_FALSE(noticed());
+  std::atomic<bool> stop{false};
+  recorder_ = {};
+  recorder_.stop = &stop;
+  recorder_.stop_after = 2;
+  EXPECT_EQ(run_error(train, {.stop = &stop}).code, ErrorCode::kInterrupted);
+  write_test_file(folder_ / "pack/kernel.cpp", read(source / "kernel.cpp") + "// edited\n");
+  recorder_ = {};
+  train.resume = true;
+  run_ok(train);
+  EXPECT_TRUE(noticed());
 }
 
 }  // namespace

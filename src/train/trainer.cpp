@@ -20,6 +20,7 @@
 #include "train/loaded_model.h"
 #include "train/memory_meter.h"
 #include "train/mlx_run.h"
+#include "train/recipe_pack.h"
 #include "train/run_files.h"
 #include "train/training_loop.h"
 #include "train/training_state.h"
@@ -54,6 +55,8 @@ class Run {
   Status build_mlx_engine();
   Status train();
   Status test();
+  // What rounding depends on besides the recipe: the instruction set, and what is in the kernel pack.
+  std::string instructions() const;
   TrainResult result_so_far() const;
   Status write_record(const std::string& status, const std::string& error);
   BatchOptions evaluation_options() const { return {request_.batch_size, request_.max_seq_length, request_.seed, request_.semantics}; }
@@ -252,6 +255,7 @@ Status Run::choose_recipe(std::size_t fixed_bytes) {
   if (choices.mlx) observer_.on_warning("the fused engine does not heed the recipe's field mlx; give --engine mlx");
   // The arithmetic of a resumed run is that of the first one, unless somebody wants it otherwise.
   if (state_) choices = merge_choices(choices, TRY(recipe_from_json(state_->recipe(), state_->path().string())));
+  TRY(open_recipe_pack(files_, choices));
   threads_.emplace(choices.threads.value_or(0));
   choices.threads = threads_->count();
   RunShape run = TRY(run_shape());
@@ -306,6 +310,7 @@ Status Run::plan() {
   plan_.threads = threads_ ? threads_->count() : 1;
   plan_.kernels = mlx_ != nullptr ? fmt::format("MLX {} {}", mlx_->mlx_version, request_.device)
                                   : select_kernels(recipe_.kernels).name + std::string(" ") + simd_target();
+  if (recipe_.pack.library != nullptr) plan_.kernels = pack_service_name(*recipe_.pack.library) + " and " + plan_.kernels;
   plan_.weights_bytes = weights.stored_bytes();
   // MLX allocates as it goes: there is nothing to plan with.
   if (mlx_ == nullptr)
@@ -355,11 +360,15 @@ Status Run::open_files() {
   return {};
 }
 
+std::string Run::instructions() const {
+  return recipe_.pack.library == nullptr ? simd_target() : fmt::format("{} and {}", simd_target(), pack_service_name(*recipe_.pack.library));
+}
+
 Status Run::save_state(const nlohmann::ordered_json& loop, bool gradients_pending) {
   const std::size_t count = adapters_.parameter_count();
   TrainingStateParts parts{.identity = identity_,
                            .recipe = recipe_to_json(recipe_),
-                           .simd_target = simd_target(),
+                           .simd_target = instructions(),
                            .loop = loop,
                            .updates_done = optimizer_->updates_done(),
                            .parameters = {adapters_.parameters(), count},
@@ -383,8 +392,9 @@ Status Run::restore_state() {
   Recipe before = with_choices({}, TRY(recipe_from_json(state_->recipe(), state_->path().string())));
   before.prefix_cache = recipe_.prefix_cache;
   before.release_weights = recipe_.release_weights;
-  if (before != recipe_ || state_->simd_target() != simd_target()) {
-    observer_.on_warning("the recipe or the instruction set is not that of the run that is resumed: results agree to rounding, not bit by bit");
+  if (before != recipe_ || state_->simd_target() != instructions()) {
+    observer_.on_warning(
+        "the recipe, its kernel pack or the instruction set is not that of the run that is resumed: results agree to rounding, not bit by bit");
   }
   state_.reset();  // the file's pages are given back
   return {};

@@ -26,7 +26,7 @@ nlohmann::ordered_json run_identity(const TrainRequest& request, const TrainData
 struct TrainingStateParts {
   nlohmann::ordered_json identity;
   nlohmann::ordered_json recipe;  // recipe_to_json of the one that runs
-  std::string simd_target;        // simd_target() of the machine
+  std::string simd_target;        // simd_target() of the machine, and the kernel pack if there is one
   nlohmann::ordered_json loop;    // TrainingLoop::state()
   std::int64_t updates_done = 0;  // of the optimizer
   std::span<const float> parameters;

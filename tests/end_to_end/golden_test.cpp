@@ -33,11 +33,13 @@ struct Golden {
 
 std::vector<Golden> all_cases() {
   std::vector<Golden> cases;
-  for (const char* name : {"tiny_llama_golden", "tiny_qwen2_golden"}) {
-    cases.push_back({name, {.threads = 1, .kernels = KernelSet::kReference}, "reference"});
-    cases.push_back({name, {.threads = 1}, "cpu"});
-    cases.push_back(
-        {name, {.threads = 2, .recompute = Recompute::kBlock, .micro_batch_tokens = 8, .head_rows_per_chunk = 3}, "cpu_split_and_checkpointed"});
+  const Recipe reference = {.threads = 1, .kernels = KernelSet::kReference};
+  const Recipe cpu = {.threads = 1};
+  const Recipe split = {.threads = 2, .recompute = Recompute::kBlock, .micro_batch_tokens = 8, .head_rows_per_chunk = 3};
+  for (const std::string name : {"tiny_llama_golden", "tiny_qwen2_golden"}) {
+    cases.push_back({name, reference, "reference"});
+    cases.push_back({name, cpu, "cpu"});
+    cases.push_back({name, split, "cpu_split_and_checkpointed"});
   }
   return cases;
 }

@@ -1,8 +1,7 @@
-/* The interface of a kernel pack for target `cpu`: what its source files include and what they define. Plain C structures and functions, so that a pack
- * compiled by another compiler fits. A pack defines one or more of the functions at the end; slots it does not define are filled by the program's own
- * kernels. Meaning, shapes, aliasing and rounding are those of src/kernels/<slot>/contract.h; everything here is fp32. */
-#ifndef EVOLORA_PACK_H
-#define EVOLORA_PACK_H
+/* The interface of a kernel pack for target `cpu`: what its source files include and what they define. Plain C structures and functions, so that a
+ * pack compiled by another compiler fits. A pack defines one or more of the functions at the end; slots it does not define are filled by the
+ * program's own kernels. Meaning, shapes, aliasing and rounding are those of src/kernels/<slot>/contract.h; everything here is fp32. */
+#pragma once
 
 #include <stddef.h>
 #include <stdint.h>
@@ -19,7 +18,8 @@ extern "C" {
 enum { EVOLORA_F32 = 0, EVOLORA_F16 = 1, EVOLORA_BF16 = 2 };
 
 /* weight (out, in). bits == 0: dense, data is (out, in) of dtype. bits 2, 3, 4, 5, 6, 8: MLX affine; each row of data is a stream of in * bits bits,
- * lowest first; scales and biases (out, in / group_size) of dtype; value = scale * code + bias. Nothing is aligned: read by memcpy or unaligned loads. */
+ * lowest first; scales and biases (out, in / group_size) of dtype; value = scale * code + bias. Nothing is aligned: read by memcpy or unaligned
+ * loads. */
 typedef struct evolora_weight {
   int64_t out, in;
   int32_t bits, group_size;
@@ -48,8 +48,9 @@ typedef struct evolora_projection {
 } evolora_projection;
 
 /* What every kernel gets. workspace: 64-byte aligned, at least what the kernel's _workspace_bytes said; undefined before and after.
- * for_each(pool, n, body, arg) runs body(arg, index, worker) once for every index in [0, n), on up to `threads` workers, and returns when all are done;
- * two bodies that run at the same time have different workers in [0, threads). Loops do not nest. Results must not depend on which worker ran what. */
+ * for_each(pool, n, body, arg) runs body(arg, index, worker) once for every index in [0, n), on up to `threads` workers, and returns when all are
+ * done; two bodies that run at the same time have different workers in [0, threads). Loops do not nest. Results must not depend on which worker ran
+ * what. */
 typedef struct evolora_context {
   int32_t threads;
   int32_t reserved;
@@ -67,7 +68,8 @@ typedef struct evolora_lora_linear_forward_args {
   int64_t projection_count;
 } evolora_lora_linear_forward_args;
 
-/* dx (n, in) = sum over projections of dy W + drop'(scale * (dy B^T) A^T), overwritten; null: not needed. x may be null if no projection has an adapter. */
+/* dx (n, in) = sum over projections of dy W + drop'(scale * (dy B^T) A^T), overwritten; null: not needed. x may be null if no projection has an
+ * adapter. */
 typedef struct evolora_lora_linear_backward_args {
   const float* x;
   int64_t n;
@@ -76,7 +78,8 @@ typedef struct evolora_lora_linear_backward_args {
   float* dx;
 } evolora_lora_linear_backward_args;
 
-/* A pack defines both functions of a kernel or neither, and may have one direction only. _workspace_bytes looks only at shapes, formats and ranks, and never shrinks as n grows. */
+/* A pack defines both functions of a kernel or neither, and may have one direction only. _workspace_bytes looks only at shapes, formats and ranks,
+ * and never shrinks as n grows. */
 EVOLORA_PACK_EXPORT void evolora_lora_linear_forward(const evolora_lora_linear_forward_args* args, evolora_context* context);
 EVOLORA_PACK_EXPORT size_t evolora_lora_linear_forward_workspace_bytes(const evolora_lora_linear_forward_args* args, int threads);
 EVOLORA_PACK_EXPORT void evolora_lora_linear_backward(const evolora_lora_linear_backward_args* args, evolora_context* context);
@@ -104,5 +107,4 @@ static inline int evolora_dropout_keeps(uint64_t key, uint64_t index, float p) {
 
 #ifdef __cplusplus
 }
-#endif
 #endif

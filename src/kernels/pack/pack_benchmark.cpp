@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -29,13 +29,15 @@ const std::vector<Group> kGroups = {{"smol.qkv", 576, {576, 192, 192}},
                                     {"smol.down", 1536, {576}},
                                     {"qwen.down", 4864, {896}}};
 
-using Call = void (*)(const KernelTable&, const Problem&, Outputs&, KernelContext&);
+enum class Pass { kForward, kBackward };
 
-void forward(const KernelTable& table, const Problem& problem, Outputs& outputs, KernelContext& context) {
-  table.lora_linear_forward({problem.x.data(), problem.shape.n, outputs.bind(problem)}, context);
-}
-void backward(const KernelTable& table, const Problem& problem, Outputs& outputs, KernelContext& context) {
-  table.lora_linear_backward({problem.x.data(), problem.shape.n, outputs.bind(problem), outputs.dx.data()}, context);
+void call(const KernelTable& table, Pass pass, const Problem& problem, Outputs& outputs, KernelContext& context) {
+  const std::vector<LoraProjection> bound = outputs.bind(problem);
+  if (pass == Pass::kForward) {
+    table.lora_linear_forward({problem.x.data(), problem.shape.n, bound}, context);
+  } else {
+    table.lora_linear_backward({problem.x.data(), problem.shape.n, bound, outputs.dx.data()}, context);
+  }
 }
 
 std::size_t workspace(const KernelTable& table, const Problem& problem, Outputs& outputs, int threads) {
@@ -49,7 +51,7 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-void compare(benchmark::State& state, const KernelTable& pack, Call call, const Group& group, std::int64_t rows, int threads) {
+void compare(benchmark::State& state, const KernelTable& pack, Pass pass, const Group& group, std::int64_t rows, int threads) {
   ProblemShape shape{{4, 64, DType::kF16}, rows, group.in, {}};
   for (const std::int64_t out : group.outs) shape.projections.push_back({out, 8});
   const Problem problem(shape);
@@ -58,7 +60,7 @@ void compare(benchmark::State& state, const KernelTable& pack, Call call, const 
   TestContext own(threads, workspace(cpu_kernels(), problem, outputs, threads)), packed(threads, workspace(pack, problem, outputs, threads));
   const auto seconds = [&](const KernelTable& table, TestContext& context) {
     const auto start = std::chrono::steady_clock::now();
-    call(table, problem, outputs, context.get());
+    call(table, pass, problem, outputs, context.get());
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   };
   seconds(pack, packed);
@@ -75,39 +77,52 @@ void compare(benchmark::State& state, const KernelTable& pack, Call call, const 
   state.counters["GFLOP/s"] = flops / median(times) * 1e-9;
 }
 
-// Compiled where the pack is; for the starting packs that is the source tree's examples/packs/cpu/NAME/build.
-void register_pack(const fs::path& folder) {
-  const auto library = open_pack(real_file_system(), *direct_pack_compiler(), folder);
-  if (!library.ok()) {
-    std::fprintf(stderr, "%s\n", library.error().message.c_str());
-    return;
+// Compiled where the pack is, at the first use: while benchmarks are registered, other files' tables may not exist yet.
+std::shared_ptr<const PackLibrary> opened(const fs::path& folder, benchmark::State& state) {
+  static std::map<fs::path, std::shared_ptr<const PackLibrary>> libraries;
+  if (!libraries.contains(folder)) {
+    auto library = open_pack(real_file_system(), *direct_pack_compiler(), folder);
+    if (!library.ok()) {
+      state.SkipWithError(library.error().message.c_str());
+      return nullptr;
+    }
+    libraries[folder] = *library;
   }
-  const auto table = std::make_shared<KernelTable>(with_pack(cpu_kernels(), *library));
-  const auto add = [&](const char* direction, Call call) {
+  return libraries[folder];
+}
+
+void run(benchmark::State& state, const fs::path& folder, Pass pass, const Group& group, std::int64_t rows, int threads) {
+  const auto library = opened(folder, state);
+  if (library == nullptr) return;
+  compare(state, with_pack(cpu_kernels(), library), pass, group, rows, threads);
+}
+
+const int registered = [] {
+  std::vector<std::pair<fs::path, Pass>> packs;
+  if (const char* folder = std::getenv("EVOLORA_PACK"); folder != nullptr) {
+    packs = {{folder, Pass::kForward}, {folder, Pass::kBackward}};
+  } else {
+    const fs::path folders = fs::path(EVOLORA_SOURCE_DIR) / "examples/packs/cpu";
+    packs = {{folders / "lora_linear_forward", Pass::kForward},
+             {folders / "lora_linear_backward", Pass::kBackward},
+             {folders / "lora_linear_group", Pass::kForward},
+             {folders / "lora_linear_group", Pass::kBackward}};
+  }
+  for (const auto& [folder, pass] : packs) {
     for (const Group& group : kGroups) {
       for (const std::int64_t rows : {256, 1024}) {
         for (const int threads : {1, 2}) {
-          const std::string name = folder.filename().string() + "/" + direction + "/" + group.name + "/rows:" + std::to_string(rows) +
-                                   "/threads:" + std::to_string(threads);
-          benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) { compare(state, *table, call, group, rows, threads); })
+          const std::string name = folder.filename().string() + (pass == Pass::kForward ? "/forward/" : "/backward/") + group.name +
+                                   "/rows:" + std::to_string(rows) + "/threads:" + std::to_string(threads);
+          benchmark::RegisterBenchmark(name.c_str(),
+                                       [=, folder = folder, pass = pass](benchmark::State& state) { run(state, folder, pass, group, rows, threads); })
               ->UseManualTime()
               ->Unit(benchmark::kMillisecond)
               ->Iterations(21);
         }
       }
     }
-  };
-  if ((*library)->functions().lora_linear_forward != nullptr) add("forward", forward);
-  if ((*library)->functions().lora_linear_backward != nullptr) add("backward", backward);
-}
-
-const int registered = [] {
-  if (const char* folder = std::getenv("EVOLORA_PACK"); folder != nullptr) {
-    register_pack(folder);
-    return 0;
   }
-  for (const char* name : {"lora_linear_forward", "lora_linear_backward", "lora_linear_group"})
-    register_pack(fs::path(EVOLORA_SOURCE_DIR) / "examples/packs/cpu" / name);
   return 0;
 }();
 

@@ -123,8 +123,8 @@ Status compile_pack(FileSystem& files, PackCompiler& compiler, const KernelPack&
   return files.rename(work / request.output, output);
 }
 
-Result<std::shared_ptr<const PackLibrary>> open_pack(FileSystem& files, PackCompiler& compiler, const fs::path& folder) {
-  const KernelPack pack = TRY(read_pack(files, folder));
+Result<BuiltPack> build_pack(FileSystem& files, PackCompiler& compiler, const fs::path& folder) {
+  KernelPack pack = TRY(read_pack(files, folder));
   const std::string digest = pack.digest();
   const std::string fingerprint = TRY(compiler.fingerprint());
   const std::string build = sha256_hex(fmt::format("{}\n{}\n{}", digest, sha256_hex(pack_header_text()), fingerprint));
@@ -137,8 +137,13 @@ Result<std::shared_ptr<const PackLibrary>> open_pack(FileSystem& files, PackComp
     TRY(files.remove(work));
     TRY(compiled);
   }
-  std::shared_ptr<const PackLibrary> loaded = TRY(load_pack_library(library, digest));
-  TRY(check_functions(*loaded, pack.manifest, (folder / kPackManifest).string()));
+  return BuiltPack{std::move(pack), library};
+}
+
+Result<std::shared_ptr<const PackLibrary>> open_pack(FileSystem& files, PackCompiler& compiler, const fs::path& folder) {
+  const BuiltPack built = TRY(build_pack(files, compiler, folder));
+  std::shared_ptr<const PackLibrary> loaded = TRY(load_pack_library(built.library, built.pack.digest()));
+  TRY(check_functions(*loaded, built.pack.manifest, (folder / kPackManifest).string()));
   return loaded;
 }
 

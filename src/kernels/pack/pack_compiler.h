@@ -46,8 +46,17 @@ std::unique_ptr<PackCompiler> direct_pack_compiler();
 // the pack does not compile or an outcome says so; kIo.
 Status compile_pack(FileSystem& files, PackCompiler& compiler, const KernelPack& pack, const fs::path& work, const fs::path& output);
 
-// Reads folder, compiles it unless folder/build has the library for these sources, this compiler and this processor, and loads it. Errors of all
-// three; also kBadData if the library does not define the functions of the slots that pack.json names, or defines others.
+// A pack that has been read, and its library.
+struct BuiltPack {
+  KernelPack pack;
+  fs::path library;
+};
+
+// Reads folder, and compiles it unless folder/build has the library for these sources, this compiler and this processor. Errors of both.
+Result<BuiltPack> build_pack(FileSystem& files, PackCompiler& compiler, const fs::path& folder);
+
+// build_pack, then load_pack_library. Errors of both; also kBadData if the library does not define the functions of the slots that pack.json names,
+// or defines others.
 Result<std::shared_ptr<const PackLibrary>> open_pack(FileSystem& files, PackCompiler& compiler, const fs::path& folder);
 
 // The text of evolora_pack.h, as it is in this program.

@@ -138,7 +138,7 @@ KernelTable with_pack(KernelTable table, const std::shared_ptr<const PackLibrary
       return pack->functions().lora_linear_backward_workspace_bytes(&c, threads);
     };
   }
-  table.name = "pack";
+  table.name = "mixed";
   return table;
 }
 

@@ -45,8 +45,8 @@ class PackLibrary {
 // one function of a pair, or none of all.
 Result<std::shared_ptr<const PackLibrary>> load_pack_library(const std::filesystem::path& path, const std::string& digest);
 
-// cpu with the pack's functions in place of the program's own. The table shares ownership of the pack. Its kernels CHECK that fp32 is asked for: a
-// pack has no other arithmetic.
+// table with the pack's functions in place of its own; its name is "mixed". The table shares ownership of the pack. Its kernels CHECK that fp32 is
+// asked for: a pack has no other arithmetic.
 KernelTable with_pack(KernelTable table, const std::shared_ptr<const PackLibrary>& pack);
 
 // Who serves lora_linear, as run.json tells it: "pack:<12 digits of digest>", with " forward" or " backward" behind it if the pack has one direction

@@ -11,6 +11,8 @@
 namespace evolora {
 namespace {
 
+constexpr std::string_view kOperators = "+-*/%^&|~!=<>.?:";
+
 bool is_digit(char c) { return '0' <= c && c <= '9'; }
 bool is_letter(char c) { return ('a' <= c && c <= 'z') || ('A' <= c && c <= 'Z') || c == '_'; }
 bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
@@ -172,9 +174,13 @@ Result<std::string> canonical_digest(std::string_view source, const std::string&
     if (directive_line != 0 && token.line != directive_line) canonical += '\n', directive_line = 0;
     if (token.kind == TokenKind::kDirective) directive_line = token.line;
     canonical += token.text;
-    // Macros with and without parameters differ by this space: #define F(x) and #define F (x).
+    // Where nothing between two tokens means something: macros with and without parameters, #define F(x) and #define F (x), and operators of several
+    // characters, b--c and b - -c.
     const char* after = token.text.data() + token.text.size();
-    const bool touches = directive_line != 0 && after < source.data() + source.size() && *after == '(';
+    const bool more = after < source.data() + source.size();
+    const bool macro = directive_line != 0 && more && *after == '(';
+    const bool operation = more && kOperators.find(token.text[0]) != std::string_view::npos && kOperators.find(*after) != std::string_view::npos;
+    const bool touches = macro || operation;
     canonical += touches ? "\x01" : " ";
   }
   return sha256_hex(canonical);
