@@ -11,6 +11,8 @@
 #include "evolve/judge/library_check.h"
 #include "evolve/judge/numerics_gate.h"
 #include "evolve/judge/sandbox_compiler.h"
+#include "evolve/pack/pack_change.h"
+#include "evolve/pack/pack_parameters.h"
 #include "evolve/random.h"
 #include "kernels/pack/pack_rules.h"
 #include "measure/estimators.h"
@@ -54,16 +56,13 @@ class SourceJudge::Cascade {
 
   Result<bool> parse() {
     TRY(enter("parse"));
-    pack_.manifest = options_.manifest;
-    pack_.sources = candidate_.sources;
-    if (options_.assemble) {
-      auto sources = options_.assemble(candidate_);
-      if (!sources.ok()) return reject(sources.error().message);
-      pack_.sources = std::move(sources).value();
-    }
-    std::vector<std::string> names;
-    for (const auto& [name, text] : pack_.sources) names.push_back(name);
-    if (names != options_.manifest.files) return reject("its files are not those of the pack");
+    pack_.manifest = options_.start.manifest;
+    const PackSources& proposed = candidate_.sources.empty() ? options_.start.sources : candidate_.sources;
+    const Status allowed = check_change(options_.start.sources, proposed);
+    if (!allowed.ok()) return reject(allowed.error().message);
+    auto sources = with_parameters(proposed, candidate_.genome);
+    if (!sources.ok()) return reject(sources.error().message);
+    pack_.sources = std::move(sources).value();
     std::size_t bytes = 0;
     for (const auto& [name, text] : pack_.sources) bytes += text.size();
     judgement_.cell = {std::clamp(static_cast<int>(std::bit_width(bytes / 1024)), 0, 6)};
@@ -113,9 +112,9 @@ class SourceJudge::Cascade {
     if (!runner.ok()) return reject(runner.error().message);
     for (const LoraDirection direction : {LoraDirection::kForward, LoraDirection::kBackward}) {
       const std::string slot = std::string("lora_linear_") + word(direction);
-      if ((*runner)->serves(direction) != options_.manifest.serves(slot)) {
+      if ((*runner)->serves(direction) != options_.start.manifest.serves(slot)) {
         return reject(fmt::format("it {} evolora_{}, which {} among the pack's slots", (*runner)->serves(direction) ? "defines" : "does not define",
-                                  slot, options_.manifest.serves(slot) ? "is" : "is not"));
+                                  slot, options_.start.manifest.serves(slot) ? "is" : "is not"));
       }
     }
     const GateResult result = TRY(judge_numerics(**runner, seed_));
@@ -209,7 +208,6 @@ Result<std::unique_ptr<SourceJudge>> SourceJudge::create(FileSystem& files, Sour
   TRY(files.create_directories(options.work));
   options.work = fs::absolute(options.work);
   if (!options.baseline.empty()) options.baseline = fs::absolute(options.baseline);
-  std::sort(options.manifest.files.begin(), options.manifest.files.end());
   return std::unique_ptr<SourceJudge>(new SourceJudge(files, std::move(options)));
 }
 

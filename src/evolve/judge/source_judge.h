@@ -4,8 +4,6 @@
 // What it does not do: train a model with the candidate. A search that wants that puts it after this judge; details.gates says what was run.
 #pragma once
 
-#include <functional>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -19,8 +17,8 @@
 namespace evolora {
 
 struct SourceJudgeOptions {
-  PackManifest manifest;  // of the pack that is searched: its slots and files
-  fs::path work;          // a folder of the judge's own; created. Libraries are kept in it, by digest
+  KernelPack start;  // the pack that is searched: its slots and files, and what candidates may change of it
+  fs::path work;     // a folder of the judge's own; created. Libraries are kept in it, by digest
   Isolation isolation = Isolation::kSandbox;
   fs::path baseline;  // library of the pack that candidates are timed against; empty: the program's own kernels
   int threads = 1;    // of timed calls
@@ -28,12 +26,11 @@ struct SourceJudgeOptions {
   double call_seconds = 10;
   std::vector<ProblemShape> shapes = smollm2_shapes(256);
   std::vector<ProblemShape> held_out_shapes = smollm2_shapes(192);  // of confirm()
-  // The sources that a candidate stands for, parameters set; kBadData or kUsage with one line: it fails "parse". Empty: its sources as they are.
-  std::function<Result<std::map<std::string, std::string>>(const Candidate&)> assemble;
 };
 
-// cell: {log2 of the sources' size in KiB, 0 to 6}. log_speed: see MicrobenchmarkResult. log_memory stays empty: what a worker says of its memory is
-// not to be believed. Not thread-safe; all calls from one thread.
+// A candidate stands for its sources, or the start's if it has none, with its genome as parameters; it may differ from the start in marked blocks
+// only. cell: {log2 of the sources' size in KiB, 0 to 6}. log_speed: see MicrobenchmarkResult. log_memory stays empty: what a worker says of its
+// memory is not to be believed. Not thread-safe; all calls from one thread.
 class SourceJudge : public Judge {
  public:
   // kDependency: no sandbox here (with Isolation::kSandbox), or no worker program; kIo.

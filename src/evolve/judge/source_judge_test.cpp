@@ -18,8 +18,7 @@ class SourceJudges : public testing::Test {
     if (!available.ok()) GTEST_SKIP() << available.error().message;
     auto pack = read_pack(real_file_system(), fs::path(EVOLORA_SOURCE_DIR) / "examples/packs/cpu/lora_linear_forward");
     ASSERT_TRUE(pack.ok()) << pack.error().message;
-    start_.sources = pack->sources;
-    options_.manifest = pack->manifest;
+    options_.start = *pack;
     options_.work = folder_ / "work";
     options_.pairs = 3;
     options_.shapes = {smollm2_shapes(64)[1]};
@@ -31,9 +30,11 @@ class SourceJudges : public testing::Test {
     EXPECT_TRUE(judge.ok()) << judge.error().message;
     return judge.ok() ? std::move(judge).value() : nullptr;
   }
+  // A candidate with this whole text, of a pack that is one block.
   Judgement judged(const std::string& source) {
+    options_.start.sources["kernel.cpp"] = in_block("");
     Candidate candidate;
-    candidate.sources["kernel.cpp"] = source;
+    candidate.sources["kernel.cpp"] = in_block(source);
     auto result = make()->judge(candidate, 1, nullptr);
     EXPECT_TRUE(result.ok()) << result.error().message;
     return result.ok() ? *result : Judgement{};
@@ -44,6 +45,7 @@ class SourceJudges : public testing::Test {
            "void evolora_lora_linear_forward(const evolora_lora_linear_forward_args* args, evolora_context* context) {\n" +
            body + "\n}\nsize_t evolora_lora_linear_forward_workspace_bytes(const evolora_lora_linear_forward_args*, int) { return 0; }\n";
   }
+  static std::string in_block(const std::string& source) { return "// EVOLVE-BLOCK-START\n" + source + "\n// EVOLVE-BLOCK-END\n"; }
   TestFolder folder_;
   Candidate start_;
   SourceJudgeOptions options_;
@@ -79,7 +81,7 @@ TEST_F(SourceJudges, ABadCandidateEndsAtTheFirstGateThatSeesIt) {
   EXPECT_EQ(judgement.gate, "numerics");
   EXPECT_THAT(judgement.artifact, HasSubstr("y of projection 0[0]: got nan, expected "));
 
-  judgement = judged(small_pack("(void)context; for (;;) *static_cast<volatile float*>(args->projections[0].y) = 1;"));
+  judgement = judged(small_pack("(void)context; for (;;) args->projections[0].y[0] += 1;"));
   EXPECT_EQ(judgement.gate, "numerics");
   EXPECT_THAT(judgement.reason, HasSubstr("within 2 s"));
 
@@ -92,6 +94,26 @@ TEST_F(SourceJudges, ABadCandidateEndsAtTheFirstGateThatSeesIt) {
   EXPECT_TRUE(result->log_speed.empty());
 }
 
+TEST_F(SourceJudges, ParametersAreCheckedAndChangesOutsideBlocksAreRefused) {
+  const auto judge = make();
+  Candidate candidate;
+  candidate.genome["kTileRows"] = 4;
+  auto result = judge->judge(candidate, 1, nullptr);
+  ASSERT_TRUE(result.ok()) << result.error().message;
+  EXPECT_EQ(result->outcome, Outcome::kScored) << result->gate << ": " << result->reason;
+  candidate.genome["kTileRows"] = 1000;
+  result = judge->judge(candidate, 1, nullptr);
+  ASSERT_TRUE(result.ok());
+  EXPECT_EQ(result->gate, "parse");
+  EXPECT_THAT(result->reason, HasSubstr("kTileRows"));
+  candidate.genome.clear();
+  candidate.sources = options_.start.sources;
+  candidate.sources.begin()->second = "// new first line\n" + candidate.sources.begin()->second;
+  result = judge->judge(candidate, 1, nullptr);
+  ASSERT_TRUE(result.ok());
+  EXPECT_EQ(result->gate, "parse");
+}
+
 TEST_F(SourceJudges, StopIsAnError) {
   const std::atomic<bool> stop = true;
   auto result = make()->judge(start_, 1, &stop);
@@ -101,7 +123,10 @@ TEST_F(SourceJudges, StopIsAnError) {
 
 // Outputs of timed calls are compared, too.
 TEST_F(SourceJudges, WhatIsRightOnlyWhereItIsSmallFailsTheTimedCalls) {
-  std::string source = start_.sources.begin()->second;
+  std::string source = options_.start.sources.begin()->second;
+  for (const std::string marker : {"EVOLVE-BLOCK-START", "EVOLVE-BLOCK-END"}) {
+    for (std::size_t at = source.find(marker); at != std::string::npos; at = source.find(marker)) source.replace(at, marker.size(), "block");
+  }
   const std::string body = "{ forward(args, context); }";
   const std::size_t at = source.find(body);
   ASSERT_NE(at, std::string::npos);
