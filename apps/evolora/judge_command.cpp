@@ -9,7 +9,6 @@
 #include "evolve/judge/sandbox_compiler.h"
 #include "evolve/judge/source_judge.h"
 #include "evolve/judge_answer.h"
-#include "evolve/pack/pack_change.h"
 #include "interrupt.h"
 
 namespace evolora {
@@ -61,15 +60,12 @@ Status run_judge(const JudgeArguments& a) {
   const KernelPack pack = TRY(read_pack(files, a.pack));
   const Candidate candidate = TRY(candidate_of(files, a, pack));
   const std::atomic<bool>* stop = stop_flag();
-  SourceJudgeOptions options{.manifest = pack.manifest, .work = a.work, .isolation = isolation, .pairs = static_cast<int>(a.pairs)};
+  SourceJudgeOptions options{
+      .start = pack, .work = fs::absolute(a.work).lexically_normal(), .isolation = isolation, .pairs = static_cast<int>(a.pairs)};
   if (!a.against_own_kernels) {
     const std::unique_ptr<PackCompiler> compiler = sandboxed_pack_compiler(isolation, stop);
-    options.baseline = fs::absolute(TRY(build_pack(files, *compiler, a.pack)).library);
+    options.baseline = TRY(build_pack(files, *compiler, fs::absolute(a.pack).lexically_normal())).library;
   }
-  options.assemble = [&pack](const Candidate& proposed) -> Result<std::map<std::string, std::string>> {
-    TRY(check_change(pack.sources, proposed.sources));
-    return proposed.sources;
-  };
   const std::unique_ptr<SourceJudge> judge = TRY(SourceJudge::create(files, options));
   const auto seed = static_cast<std::uint64_t>(a.seed);
   const Judgement judgement = TRY(a.confirm ? judge->confirm(candidate, seed, stop) : judge->judge(candidate, seed, stop));

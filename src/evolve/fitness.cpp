@@ -42,7 +42,10 @@ double lower_bound(std::span<const double> logs) { return summarize(logs).mean -
 double upper_bound(std::span<const double> logs) { return summarize(logs).mean + reach(logs); }
 
 std::optional<double> fitness_of(Objective objective, const Judgement& judgement) {
-  if (judgement.outcome != Outcome::kScored || judgement.log_speed.empty() || judgement.log_memory.empty()) return std::nullopt;
+  const bool speed = objective != Objective::kMemory;
+  const bool memory = objective != Objective::kSpeed;
+  if (judgement.outcome != Outcome::kScored || (speed && judgement.log_speed.empty()) || (memory && judgement.log_memory.empty()))
+    return std::nullopt;
   if (objective == Objective::kSpeed) return lower_bound(judgement.log_speed);
   if (objective == Objective::kMemory) return lower_bound(judgement.log_memory);
   return (lower_bound(judgement.log_speed) + lower_bound(judgement.log_memory)) / 2;

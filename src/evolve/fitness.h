@@ -24,7 +24,7 @@ inline constexpr double kAssumedSd = 0.02;
 double lower_bound(std::span<const double> logs);
 double upper_bound(std::span<const double> logs);
 
-// Nothing for what was not scored or has no measurement.
+// Nothing for what was not scored or lacks a measurement that the objective needs: kernels have no memory of their own.
 std::optional<double> fitness_of(Objective objective, const Judgement& judgement);
 
 // Better in one of speed and memory by its lower bound and not worse in the other. Both must have a fitness.
