@@ -60,11 +60,8 @@ struct ProgramFactory {
 };
 
 ProgramFactory factory(const ModelWeights& weights, const AdapterSet& adapters, const Recipe& recipe, int threads) {
-  return {.weights = weights,
-          .adapters = adapters,
-          .recipe = recipe,
-          .kernels = select_kernels(recipe.kernels, recipe.pack.library),
-          .threads = threads};
+  return {
+      .weights = weights, .adapters = adapters, .recipe = recipe, .kernels = select_kernels(recipe.kernels, recipe.pack.library), .threads = threads};
 }
 
 }  // namespace

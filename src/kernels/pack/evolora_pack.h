@@ -1,6 +1,6 @@
 /* The interface of a kernel pack for target `cpu`: what its source files include and what they define. Plain C structures and functions, so that a
- * pack compiled by another compiler fits. A pack defines one or more of the functions at the end; slots it does not define are filled by the program's
- * own kernels. Meaning, shapes, aliasing and rounding are those of src/kernels/<slot>/contract.h; everything here is fp32. */
+ * pack compiled by another compiler fits. A pack defines one or more of the functions at the end; slots it does not define are filled by the
+ * program's own kernels. Meaning, shapes, aliasing and rounding are those of src/kernels/<slot>/contract.h; everything here is fp32. */
 #pragma once
 
 #include <stddef.h>
