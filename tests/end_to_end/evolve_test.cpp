@@ -79,7 +79,7 @@ TEST_F(CliEvolve, KilledAndTakenUpAgain) {
 
 TEST_F(CliEvolve, MistakesAreSaidInOneLine) {
   const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
-      {{"evolve"}, "one of: run, status, best, show"},
+      {{"evolve"}, "one of: init, run, status, best, show"},
       {{"evolve", "status", path("none")}, "no such archive"},
       {{"evolve", "run", "--out", path("none"), "--resume"}, "no search here"},
       {evolve({"--proposer", "evolutoin"}), "did you mean 'evolution'"},
