@@ -1,0 +1,64 @@
+// `evolora judge` as another program's search meets it: a pack against itself has a score, what is wrong has none and says at which gate.
+#include "cli_support.h"
+
+namespace evolora {
+namespace {
+
+class CliJudge : public CliTest {
+ protected:
+  void SetUp() override {
+    CliTest::SetUp();
+    if (run({"judge", kernel(), "--pack", pack_, "--work", path("probe"), "--pairs", "2", "--json"}).standard_error.find("sandbox") !=
+        std::string::npos) {
+      GTEST_SKIP() << "no sandbox on this machine";
+    }
+  }
+  std::string kernel() const { return pack_ + "/kernel.cpp"; }
+  std::string source() {
+    auto text = files_.read(kernel());
+    EXPECT_TRUE(text.ok());
+    return text.ok() ? std::move(text).value() : "";
+  }
+  Json judge(const std::string& program) {
+    const ProcessResult result = run({"judge", program, "--pack", pack_, "--work", path("work"), "--pairs", "2", "--json"});
+    EXPECT_EQ(result.exit_status, 0) << result.standard_error;
+    return result.exit_status == 0 ? Json::parse(result.standard_output) : Json::object();
+  }
+  const std::string pack_ = std::string(EVOLORA_SOURCE_DIR) + "/examples/packs/cpu/lora_linear_forward";
+};
+
+TEST_F(CliJudge, AHonestKernelHasAScore) {
+  const Json answer = judge(kernel());
+  EXPECT_EQ(answer["outcome"], "scored") << answer.dump(2);
+  EXPECT_EQ(answer["details"]["isolation"], "sandbox");
+  EXPECT_GT(answer["combined_score"].get<double>(), 0);
+  EXPECT_EQ(answer["pairs"], 2);
+}
+
+TEST_F(CliJudge, WhatFailsAGateHasNoScore) {
+  const std::string text = source();
+  write("outside.cpp", "// outside of the marked blocks\n" + text);
+  const Json outside = judge(path("outside.cpp"));
+  EXPECT_EQ(outside["outcome"], "rejected");
+  EXPECT_EQ(outside["gate"], "parse") << outside.dump(2);
+  EXPECT_FALSE(outside.contains("combined_score"));
+
+  const std::size_t at = text.find("constexpr int kTileVectors");
+  ASSERT_NE(at, std::string::npos);
+  std::string broken = text;
+  broken.insert(at, "constexpr int kOther = undeclared_name;\n");
+  write("broken.cpp", broken);
+  const Json answer = judge(path("broken.cpp"));
+  EXPECT_EQ(answer["outcome"], "rejected");
+  EXPECT_EQ(answer["gate"], "compile") << answer.dump(2);
+  EXPECT_NE(answer["artifact"].get<std::string>().find("undeclared_name"), std::string::npos);
+}
+
+TEST_F(CliJudge, MistakesOfTheCallerAreErrors) {
+  const ProcessResult result = run({"judge", path("missing.cpp"), "--pack", pack_});
+  EXPECT_EQ(result.exit_status, 2);
+  EXPECT_NE(result.standard_error.find("missing.cpp"), std::string::npos) << result.standard_error;
+}
+
+}  // namespace
+}  // namespace evolora
