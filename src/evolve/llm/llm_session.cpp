@@ -58,7 +58,7 @@ Result<std::unique_ptr<LlmSession>> LlmSession::open(FileSystem& files, LlmConfi
   if (config.manual) {
     state.model = std::make_unique<ManualChat>(files, folder / "queue", *state.waiter);
   } else {
-    state.transport = curl_transport(stop);
+    state.transport = TRY(curl_transport(stop));
     state.model = std::make_unique<Endpoint>(config.endpoint, state.key, *state.transport, *state.waiter, *state.budget);
   }
   state.recorded = std::make_unique<RecordedChat>(files, folder / "exchanges", *state.model);

@@ -29,7 +29,7 @@ class FakeEndpoint {
     CHECK(pipe_ != nullptr && std::fscanf(pipe_, "%d", &port_) == 1);  // NOLINT(cert-err34-c): CHECKed
   }
   ~FakeEndpoint() {
-    (void)curl_transport(nullptr)->post({.url = at("quit"), .body = "{}", .timeout_seconds = 10});
+    (void)curl_transport(nullptr).value()->post({.url = at("quit"), .body = "{}", .timeout_seconds = 10});
     pclose(pipe_);
   }
   FakeEndpoint(const FakeEndpoint&) = delete;
@@ -139,7 +139,7 @@ TEST_F(LlmSessionTest, ARedirectIsNotFollowed) {
   const auto proposal = propose(**session);
   ASSERT_FALSE(proposal.ok());
   EXPECT_THAT(proposal.error().message, HasSubstr("redirects are not followed"));
-  const auto count = curl_transport(nullptr)->post({.url = endpoint_->at("stolen/count"), .body = "{}", .timeout_seconds = 5});
+  const auto count = curl_transport(nullptr).value()->post({.url = endpoint_->at("stolen/count"), .body = "{}", .timeout_seconds = 5});
   EXPECT_EQ(count.body, "{\"stolen\": 0}");
 }
 

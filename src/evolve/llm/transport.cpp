@@ -1,7 +1,6 @@
 // POST by libcurl, and sleeping that can be interrupted.
 #include "evolve/llm/transport.h"
 
-#include <curl/curl.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -11,6 +10,7 @@
 #include <thread>
 
 #include "base/check.h"
+#include "evolve/llm/curl_library.h"
 
 namespace evolora {
 namespace {
@@ -40,16 +40,17 @@ int look_at_stop(void* target, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
 
 // Overwrites the header lines: one of them has the key.
 struct Headers {
+  const CurlLibrary& curl;
   curl_slist* list = nullptr;
-  Headers() = default;
+  explicit Headers(const CurlLibrary& library) : curl(library) {}
   Headers(const Headers&) = delete;
   Headers& operator=(const Headers&) = delete;
   ~Headers() {
     for (curl_slist* item = list; item != nullptr; item = item->next) explicit_bzero(item->data, std::strlen(item->data));
-    curl_slist_free_all(list);
+    curl.slist_free_all(list);
   }
   void add(const char* line) {
-    curl_slist* longer = curl_slist_append(list, line);
+    curl_slist* longer = curl.slist_append(list, line);
     CHECK(longer != nullptr);
     list = longer;
   }
@@ -57,16 +58,13 @@ struct Headers {
 
 class CurlTransport : public Transport {
  public:
-  explicit CurlTransport(const std::atomic<bool>* stop) : stop_(stop) {
-    static const CURLcode initialised = curl_global_init(CURL_GLOBAL_DEFAULT);
-    CHECK(initialised == CURLE_OK);
-  }
+  CurlTransport(const CurlLibrary& curl, const std::atomic<bool>* stop) : curl_(curl), stop_(stop) {}
 
   HttpOutcome post(const HttpRequest& request) override {
-    const std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> curl(curl_easy_init(), curl_easy_cleanup);
-    CHECK(curl != nullptr);
+    const std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> handle(curl_.easy_init(), curl_.easy_cleanup);
+    CHECK(handle != nullptr);
     Receiver receiver{.stop = stop_};
-    Headers headers;
+    Headers headers(curl_);
     headers.add("Content-Type: application/json");
     headers.add("Accept: application/json");
     headers.add("Expect:");
@@ -77,14 +75,14 @@ class CurlTransport : public Transport {
       headers.add(line.c_str());
       explicit_bzero(line.data(), line.size());
     }
-    set_options(curl.get(), request, headers, receiver);
-    const CURLcode code = curl_easy_perform(curl.get());
-    return outcome_of(curl.get(), code, receiver, request);
+    set_options(handle.get(), request, headers, receiver);
+    const CURLcode code = curl_.easy_perform(handle.get());
+    return outcome_of(handle.get(), code, receiver, request);
   }
 
  private:
-  static void set_options(CURL* curl, const HttpRequest& request, const Headers& headers, Receiver& receiver) {
-    const auto set = [&](CURLoption option, auto value) { CHECK(curl_easy_setopt(curl, option, value) == CURLE_OK); };
+  void set_options(CURL* handle, const HttpRequest& request, const Headers& headers, Receiver& receiver) const {
+    const auto set = [&](CURLoption option, auto value) { CHECK(curl_.easy_setopt(handle, option, value) == CURLE_OK); };
     set(CURLOPT_URL, request.url.c_str());
     set(CURLOPT_HTTPHEADER, headers.list);
     set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body.size()));
@@ -105,13 +103,13 @@ class CurlTransport : public Transport {
     set(CURLOPT_XFERINFODATA, &receiver);
   }
 
-  static HttpOutcome outcome_of(CURL* curl, CURLcode code, Receiver& receiver, const HttpRequest& request) {
+  HttpOutcome outcome_of(CURL* handle, CURLcode code, Receiver& receiver, const HttpRequest& request) const {
     HttpOutcome outcome;
     if (code == CURLE_OK) {
       long status = 0;
       curl_off_t retry_after = 0;
-      curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
-      curl_easy_getinfo(curl, CURLINFO_RETRY_AFTER, &retry_after);
+      curl_.easy_getinfo(handle, CURLINFO_RESPONSE_CODE, &status);
+      curl_.easy_getinfo(handle, CURLINFO_RETRY_AFTER, &retry_after);
       outcome.delivery = Delivery::kAnswered;
       outcome.status = static_cast<int>(status);
       outcome.body = std::move(receiver.body);
@@ -120,7 +118,7 @@ class CurlTransport : public Transport {
     }
     // Whether bytes left this machine decides whether they may have cost something.
     long sent = 0;
-    curl_easy_getinfo(curl, CURLINFO_REQUEST_SIZE, &sent);
+    curl_.easy_getinfo(handle, CURLINFO_REQUEST_SIZE, &sent);
     outcome.delivery = sent > 0 ? Delivery::kLost : Delivery::kNotSent;
     if (receiver.too_large) {
       outcome.failure = fmt::format("the reply is larger than {} bytes", kMaxReplyBytes);
@@ -130,11 +128,12 @@ class CurlTransport : public Transport {
     } else if (code == CURLE_OPERATION_TIMEDOUT) {
       outcome.failure = fmt::format("no complete reply within {} s", request.timeout_seconds);
     } else {
-      outcome.failure = curl_easy_strerror(code);
+      outcome.failure = curl_.easy_strerror(code);
     }
     return outcome;
   }
 
+  const CurlLibrary& curl_;
   const std::atomic<bool>* stop_;
 };
 
@@ -159,7 +158,10 @@ bool is_this_machine(std::string_view host) { return host == "localhost" || host
 
 }  // namespace
 
-std::unique_ptr<Transport> curl_transport(const std::atomic<bool>* stop) { return std::make_unique<CurlTransport>(stop); }
+Result<std::unique_ptr<Transport>> curl_transport(const std::atomic<bool>* stop) {
+  const CurlLibrary* const curl = TRY(curl_library());
+  return std::unique_ptr<Transport>(std::make_unique<CurlTransport>(*curl, stop));
+}
 
 std::unique_ptr<Waiter> clock_waiter(const std::atomic<bool>* stop) { return std::make_unique<ClockWaiter>(stop); }
 
@@ -170,14 +172,15 @@ Result<std::string> check_api_base(const std::string& url, bool has_key) {
   const bool printable = std::all_of(url.begin(), url.end(), [](char c) { return c > 0x20 && c < 0x7F; });
   if (url.empty() || !printable) return refuse("it is empty or has characters that an address cannot have");
   // libcurl's own parser, so that what is checked is what is used.
-  const std::unique_ptr<CURLU, decltype(&curl_url_cleanup)> parsed(curl_url(), curl_url_cleanup);
+  const CurlLibrary& curl = *TRY(curl_library());
+  const std::unique_ptr<CURLU, decltype(&curl_url_cleanup)> parsed(curl.url(), curl.url_cleanup);
   CHECK(parsed != nullptr);
-  if (curl_url_set(parsed.get(), CURLUPART_URL, url.c_str(), 0) != CURLUE_OK) return refuse("it is not a URL");
+  if (curl.url_set(parsed.get(), CURLUPART_URL, url.c_str(), 0) != CURLUE_OK) return refuse("it is not a URL");
   const auto part = [&](CURLUPart which) {
     char* text = nullptr;
-    if (curl_url_get(parsed.get(), which, &text, 0) != CURLUE_OK) return std::string();
+    if (curl.url_get(parsed.get(), which, &text, 0) != CURLUE_OK) return std::string();
     std::string copy = text;
-    curl_free(text);
+    curl.free(text);
     return copy;
   };
   const std::string scheme = part(CURLUPART_SCHEME);

@@ -47,8 +47,8 @@ class Transport {
 };
 
 // HTTPS with verified certificates (or plain HTTP), no redirects, no proxy of the environment, no .netrc, no cookies. stop, if given, ends a running
-// request within a second.
-std::unique_ptr<Transport> curl_transport(const std::atomic<bool>* stop);
+// request within a second. kDependency: there is no libcurl.
+Result<std::unique_ptr<Transport>> curl_transport(const std::atomic<bool>* stop);
 
 class Waiter {
  public:

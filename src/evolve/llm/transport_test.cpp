@@ -15,7 +15,8 @@ using testing::HasSubstr;
 using testing::Not;
 
 HttpOutcome post_to(const std::string& base, const Secret* key = nullptr, double timeout_seconds = 20) {
-  return curl_transport(nullptr)->post({.url = base + "/v1/chat/completions", .body = R"({"a":1})", .key = key, .timeout_seconds = timeout_seconds});
+  return curl_transport(nullptr).value()->post(
+      {.url = base + "/v1/chat/completions", .body = R"({"a":1})", .key = key, .timeout_seconds = timeout_seconds});
 }
 
 TEST(CurlTransport, SendsBodyAndKeyToTheGivenAddressOnly) {
@@ -111,7 +112,7 @@ TEST(CurlTransport, AStopEndsARunningRequest) {
     stop = true;
     return std::string();
   });
-  const HttpOutcome outcome = curl_transport(&stop)->post({.url = server.base() + "/", .body = "{}", .timeout_seconds = 600});
+  const HttpOutcome outcome = curl_transport(&stop).value()->post({.url = server.base() + "/", .body = "{}", .timeout_seconds = 600});
   EXPECT_EQ(outcome.delivery, Delivery::kStopped);
 }
 
