@@ -110,20 +110,6 @@ Status check_range(const char* flag, std::int64_t value, std::int64_t low, std::
   return Error{ErrorCode::kUsage, fmt::format("{}: expected a whole number from {} to {}, got {}", flag, low, high, value)};
 }
 
-// How much the other figure may grow: a share above 1 is possible, "150%" or "1.5".
-Result<double> growth(const char* flag, std::string text, double otherwise) {
-  if (text.empty()) return otherwise;
-  const bool percent = text.ends_with('%');
-  if (percent) text.pop_back();
-  try {
-    std::size_t used = 0;
-    const double value = std::stod(text, &used) / (percent ? 100 : 1);
-    if (used == text.size() && value >= 0 && value <= 1000) return value;
-  } catch (const std::exception&) {  // not a number: said below
-  }
-  return Error{ErrorCode::kUsage, fmt::format("{}: expected a share such as 50% or 0.5, got {}{}", flag, text, percent ? "%" : "")};
-}
-
 Result<RecipeJudgeSettings> judge_settings(const EvolveArguments& a, Json common, Objective objective, FileSystem& files) {
   RecipeJudgeSettings settings;
   settings.program = TRY(own_program());
@@ -132,8 +118,8 @@ Result<RecipeJudgeSettings> judge_settings(const EvolveArguments& a, Json common
   settings.confirm_pairs = static_cast<std::size_t>(a.confirm_pairs);
   constexpr double kFree = 0.5;      // of what is not the objective
   constexpr double kNoWorse = 0.02;  // of an objective
-  settings.memory_may_grow = TRY(growth("--memory-may-grow", a.memory_may_grow, objective == Objective::kSpeed ? kFree : kNoWorse));
-  settings.time_may_grow = TRY(growth("--time-may-grow", a.time_may_grow, objective == Objective::kMemory ? kFree : kNoWorse));
+  settings.memory_may_grow = TRY(growth_of_flag("--memory-may-grow", a.memory_may_grow, objective == Objective::kSpeed ? kFree : kNoWorse));
+  settings.time_may_grow = TRY(growth_of_flag("--time-may-grow", a.time_may_grow, objective == Objective::kMemory ? kFree : kNoWorse));
   settings.loss_margin = TRY(share_of_flag("--loss-margin", a.loss_margin));
   settings.progress_margin = TRY(share_of_flag("--progress-margin", a.progress_margin));
   settings.model_sha256 = TRY(digest_of_files(files, common["model"].get<std::string>()));

@@ -44,11 +44,8 @@ void print_judgement(const Judgement& judgement, std::optional<double> fitness) 
   if (!judgement.reason.empty()) fmt::print("{}\n", judgement.reason);
   if (!judgement.artifact.empty()) fmt::print("{}\n", judgement.artifact);
   if (fitness.has_value()) {
-    double sum = 0;
-    for (const double log : judgement.log_speed) sum += log;
-    const double mean = sum / static_cast<double>(judgement.log_speed.size());
-    fmt::print("speed {:.3f} x the baseline (geometric mean of {} pairs), at least {:.3f} x with 90 % confidence\n", std::exp(mean),
-               judgement.log_speed.size(), std::exp(*fitness));
+    fmt::print("speed {:.3f} x the baseline (geometric mean of {} pairs), at least {:.3f} x with 90 % confidence\n",
+               std::exp(summarize(judgement.log_speed).mean), judgement.log_speed.size(), std::exp(*fitness));
   }
 }
 

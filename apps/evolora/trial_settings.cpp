@@ -4,24 +4,37 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <optional>
+#include <string_view>
 
 namespace evolora {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
-}  // namespace
-
-Result<double> share_of_flag(const std::string& flag, std::string text) {
+// "5%" or "0.05"; nothing for anything else.
+std::optional<double> number_of_share(std::string_view text) {
   const bool percent = text.ends_with('%');
-  if (percent) text.pop_back();
+  if (percent) text.remove_suffix(1);
   double value = 0;
   const auto parsed = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (percent) value /= 100;
-  if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size() || !(value >= 0 && value < 1)) {
-    return Error{ErrorCode::kUsage, fmt::format("{}: expected a share such as 1% or 0.01, got {}{}", flag, text, percent ? "%" : "")};
-  }
-  return value;
+  if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size()) return std::nullopt;
+  return percent ? value / 100 : value;
+}
+
+}  // namespace
+
+Result<double> share_of_flag(const std::string& flag, const std::string& text) {
+  const std::optional<double> value = number_of_share(text);
+  if (value && *value >= 0 && *value < 1) return *value;
+  return Error{ErrorCode::kUsage, fmt::format("{}: expected a share such as 1% or 0.01, got {}", flag, text)};
+}
+
+Result<double> growth_of_flag(const std::string& flag, const std::string& text, double otherwise) {
+  if (text.empty()) return otherwise;
+  const std::optional<double> value = number_of_share(text);
+  if (value && *value >= 0 && *value <= 1000) return *value;
+  return Error{ErrorCode::kUsage, fmt::format("{}: expected a share such as 50% or 0.5, got {}", flag, text)};
 }
 
 Result<std::string> own_program() {

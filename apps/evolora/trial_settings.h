@@ -11,7 +11,9 @@
 namespace evolora {
 
 // "1%" or "0.01". kUsage naming the flag.
-Result<double> share_of_flag(const std::string& flag, std::string text);
+Result<double> share_of_flag(const std::string& flag, const std::string& text);
+// The same for how much a figure may grow: up to 1000 is possible, "150%" or "1.5". Empty: otherwise.
+Result<double> growth_of_flag(const std::string& flag, const std::string& text, double otherwise);
 
 // Path of the program that runs now. kUnsupported where the system does not say.
 Result<std::string> own_program();

@@ -165,4 +165,11 @@ Result<ProcessResult> run_process(const ProcessRequest& request) {
   return result;
 }
 
+std::vector<char*> exec_pointers(std::vector<std::string>& texts) {
+  std::vector<char*> out;
+  for (std::string& text : texts) out.push_back(text.data());
+  out.push_back(nullptr);
+  return out;
+}
+
 }  // namespace evolora

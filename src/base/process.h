@@ -32,4 +32,7 @@ struct ProcessResult {
 // the reason); kIo: no pipe or wait. Thread-safe.
 Result<ProcessResult> run_process(const ProcessRequest& request);
 
+// The form in which exec takes texts: pointers to them and a null at the end. Valid as long as texts is not changed.
+std::vector<char*> exec_pointers(std::vector<std::string>& texts);
+
 }  // namespace evolora

@@ -15,6 +15,9 @@
 
 namespace evolora {
 
+// Most bytes of a Judgement's artifact, also in prompts.
+inline constexpr std::size_t kArtifactBytes = 4096;
+
 enum class Outcome {
   kScored,        // passed all gates it was put to; has measurements
   kRejected,      // failed a gate; has no score, not even a bad one

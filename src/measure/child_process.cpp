@@ -19,6 +19,7 @@
 
 #include "base/check.h"
 #include "base/os_error.h"
+#include "base/process.h"
 #include "train/clock.h"
 #include "train/memory_meter.h"
 
@@ -37,13 +38,6 @@ std::vector<std::string> merged_environment(const std::map<std::string, std::str
     if (!added.contains(text.substr(0, text.find('=')))) out.push_back(text);
   }
   for (const auto& [name, value] : added) out.push_back(name + "=" + value);
-  return out;
-}
-
-std::vector<char*> pointers_of(std::vector<std::string>& texts) {
-  std::vector<char*> out;
-  for (std::string& text : texts) out.push_back(text.data());
-  out.push_back(nullptr);
   return out;
 }
 
@@ -115,8 +109,8 @@ Result<ChildResult> run_measured(const ChildRequest& request) {
   CHECK(!request.argv.empty());
   std::vector<std::string> arguments = request.argv;
   std::vector<std::string> variables = merged_environment(request.environment);
-  const std::vector<char*> argv = pointers_of(arguments);
-  const std::vector<char*> environment = pointers_of(variables);
+  const std::vector<char*> argv = exec_pointers(arguments);
+  const std::vector<char*> environment = exec_pointers(variables);
   std::array<int, 2> report{};
   if (::pipe2(report.data(), O_CLOEXEC) != 0) return os_error("pipe", "create", errno);
   const std::size_t own_peak = process_memory().peak_rss_bytes;

@@ -8,6 +8,7 @@
 #include <limits>
 #include <map>
 
+#include "evolve/judge.h"
 #include "evolve/llm/config_keys.h"
 #include "evolve/llm/untrusted_text.h"
 #include "train/request_yaml.h"
@@ -166,7 +167,7 @@ void add_prompt_readers(std::map<std::string_view, Reader>& r) {
       integer(0, 100, [](Draft& d, std::int64_t v) { d.config.proposer.prompt.num_diverse_programs = static_cast<int>(v); });
   r["prompt.include_artifacts"] = boolean([](Draft& d, bool v) { d.config.proposer.prompt.include_artifacts = v; });
   r["prompt.max_artifact_bytes"] =
-      integer(0, static_cast<std::int64_t>(kMaxArtifactBytes), [](Draft& d, std::int64_t v) { d.config.proposer.prompt.max_artifact_bytes = v; });
+      integer(0, static_cast<std::int64_t>(kArtifactBytes), [](Draft& d, std::int64_t v) { d.config.proposer.prompt.max_artifact_bytes = v; });
   r["prompt.max_prompt_bytes"] = integer(1000, 1 << 24, [](Draft& d, std::int64_t v) { d.config.proposer.prompt.max_prompt_bytes = v; });
 }
 

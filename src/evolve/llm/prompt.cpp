@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "evolve/judge.h"
 #include "evolve/llm/untrusted_text.h"
 #include "measure/estimators.h"
 
@@ -63,7 +64,7 @@ std::string failure_text(const Individual& individual, const PromptSettings& set
   std::string text = fmt::format("Refused at gate '{}'.\n", one_line(judgement.gate, 40));
   text += fenced(fence, "reason", one_line(judgement.reason, kLongestReason));
   if (!settings.include_artifacts || judgement.artifact.empty()) return text;
-  const auto limit = std::min(kMaxArtifactBytes, static_cast<std::size_t>(std::max<std::int64_t>(0, settings.max_artifact_bytes)));
+  const auto limit = std::min(kArtifactBytes, static_cast<std::size_t>(std::max<std::int64_t>(0, settings.max_artifact_bytes)));
   return text + "\n" + fenced(fence, "messages", harmless_text(judgement.artifact, limit));
 }
 

@@ -19,7 +19,7 @@ struct PromptSettings {
   int num_top_programs = 3;
   int num_diverse_programs = 2;
   bool include_artifacts = true;
-  std::int64_t max_artifact_bytes = 4096;  // at most kMaxArtifactBytes
+  std::int64_t max_artifact_bytes = 4096;  // at most kArtifactBytes
   // Programs that serve as examples are left out, the last first, until the prompt has at most this many bytes.
   std::int64_t max_prompt_bytes = 60000;
 };

@@ -11,12 +11,7 @@
 
 namespace evolora {
 
-// Judges' artifacts in prompts.
-inline constexpr std::size_t kMaxArtifactBytes = 4096;
-
-// Without terminal escape sequences, control characters other than newline and tab, marks of reading direction, and characters of no width or meant
-// to be invisible (among them the tag characters U+E0000 to U+E007F). Bytes that are not UTF-8 become '?'. At most max_bytes are kept, from the
-// beginning, whole characters; what follows is counted in a last line.
+// Visible text (visible_text.h). At most max_bytes are kept, from the beginning, whole characters; what follows is counted in a last line.
 std::string harmless_text(std::string_view text, std::size_t max_bytes);
 
 // The same as one line: newlines and tabs are spaces.

@@ -18,6 +18,7 @@
 
 #include "base/check.h"
 #include "base/os_error.h"
+#include "base/process.h"
 #include "evolve/sandbox/bubblewrap.h"
 #include "evolve/sandbox/sandbox.h"
 
@@ -35,13 +36,6 @@ struct Limit {
   int resource;
   rlim_t value;
 };
-
-std::vector<char*> pointers_of(std::vector<std::string>& texts) {
-  std::vector<char*> out;
-  for (std::string& text : texts) out.push_back(text.data());
-  out.push_back(nullptr);
-  return out;
-}
 
 // What the child needs, made before fork: after it only calls that are safe there.
 struct Plan {
@@ -136,8 +130,8 @@ Result<SandboxedProcess> SandboxedProcess::launch(const SandboxRequest& request,
     plan.arguments = request.argv;
   }
   for (const auto& [name, value] : request.environment) plan.variables.push_back(fmt::format("{}={}", name, value));
-  plan.argv = pointers_of(plan.arguments);
-  plan.environment = pointers_of(plan.variables);
+  plan.argv = exec_pointers(plan.arguments);
+  plan.environment = exec_pointers(plan.variables);
   plan.limits = {{{RLIMIT_CORE, 0},
                   {RLIMIT_CPU, static_cast<rlim_t>(request.limits.cpu_seconds)},
                   {RLIMIT_AS, request.limits.address_space_bytes},

@@ -9,6 +9,7 @@
 
 #include "kernels/lora_linear/contract.h"
 #include "kernels/lora_linear/int8_rows.h"
+#include "kernels/lora_linear/lora_linear_expected.h"
 #include "kernels/lora_linear/lora_linear_problem.h"
 #include "kernels/lora_linear/low_precision.h"
 #include "kernels/lora_linear/matrix_tiles.h"
@@ -25,9 +26,6 @@ struct Arithmetics {
 };
 constexpr Arithmetics kBoth16 = {Arithmetic::kBf16, Arithmetic::kBf16};
 constexpr Arithmetics kInt8Forward = {Arithmetic::kInt8, Arithmetic::kFp32};
-
-// Higham & Mary 2019, as in lora_linear_test.cpp.
-double tolerance_factor(std::int64_t terms) { return 6 * std::sqrt(static_cast<double>(terms)) * kEps; }
 
 // Every SIMD target; AVX-512 also without matrix tiles and without its dot product instructions.
 template <typename Body>

@@ -1,7 +1,6 @@
-// bf16 products on the matrix tiles of x86 (AMX: 16 x 32 times 32 x 16 numbers in one instruction, sums in fp32). Without them bf16 does not pay on
-// the processors that have them: on an Emerald Rapids vdpbf16ps is slower than fp32 (SmolLM2-135M, whole steps: 275 tokens/s against 465), tiles
-// reach 950. fp32 as three bf16 pieces on tiles (Henry, Tang & Heinecke 2019, arXiv 1904.06376) was slower than fp32 itself there, at a third of the
-// nominal rate.
+// bf16 products on the matrix tiles of x86 (AMX: 16 x 32 times 32 x 16 numbers in one instruction, sums in fp32). The processors that have tiles need
+// them for bf16 to pay at all: vdpbf16ps is no faster there than fp32. fp32 as three bf16 pieces on tiles (Henry, Tang & Heinecke 2019, arXiv
+// 1904.06376) was tried and did not beat the vector unit.
 #pragma once
 
 #include <cstddef>
