@@ -85,7 +85,8 @@ Status check_flags(GenerateFlags& flags) {
 
 Result<Session> open_session(const GenerateFlags& flags) {
   FileSystem& files = real_file_system();
-  Session session{TRY(load_model(files, flags.model)), {}, {}, TRY(is_true(flags.verbose))};
+  const bool verbose = TRY(is_true(flags.verbose));
+  Session session{TRY(load_model(files, flags.model)), {}, {}, verbose};
   if (!flags.adapter_path.empty()) session.adapters = TRY(load_adapter_folder(files, flags.adapter_path, session.model.weights.spec()));
   session.stop_tokens = session.model.tokenizer.stop_token_ids();
   for (const std::string& token : flags.extra_eos_tokens) {

@@ -73,7 +73,8 @@ class [[nodiscard]] Result<void> {
 using Status = Result<void>;
 
 // TRY(expr): the value of a successful Result, or return its Error from the enclosing function (which must return a Result).
-// A GNU statement expression: g++ and clang, the two compilers of this project, both have it.
+// A GNU statement expression: g++ and clang, the two compilers of this project, both have it. At most the first member of a braced list may be one:
+// what was built before is not destroyed when it returns.
 #define TRY(expression)                                    \
   ({                                                       \
     auto evolora_try_result = (expression);                \

@@ -16,7 +16,7 @@ class TestFolder {
     CHECK(::mkdtemp(pattern.data()) != nullptr);
     path_ = pattern;
   }
-  ~TestFolder() { (void)real_file_system().remove(path_); }
+  ~TestFolder() { (void)files_.remove(path_); }
   TestFolder(const TestFolder&) = delete;
   TestFolder& operator=(const TestFolder&) = delete;
 
@@ -24,6 +24,7 @@ class TestFolder {
   fs::path operator/(const fs::path& name) const { return path_ / name; }
 
  private:
+  FileSystem& files_ = real_file_system();  // there before a static folder, and so still there when that one goes
   fs::path path_;
 };
 

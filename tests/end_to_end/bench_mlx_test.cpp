@@ -32,7 +32,8 @@ class CliBenchMlx : public CliBench {
   }
   void expect_valid_and_the_same_training() {
     for (const Json& record : records()) EXPECT_EQ(record["status"], "ok") << record["reason"];
-    for (const Json& gate : verdict()["gates"]) EXPECT_EQ(gate["state"], "pass") << gate.dump();
+    const Json outcome = verdict();
+    for (const Json& gate : outcome["gates"]) EXPECT_EQ(gate["state"], "pass") << gate.dump();
   }
   // Of the candidate's trials.
   std::string invalid_reason() {

@@ -19,7 +19,8 @@ TEST_F(CliBench, AnArmAgainstItselfIsNotAcceptedAndCanBeVerified) {
   const ProcessResult verified = good({"bench", "--verify", path("bench")});
   EXPECT_NE(verified.standard_output.find(verdict()["reason"].get<std::string>()), std::string::npos);
   // The same seed, the same arithmetic: the arms' losses are the same bits.
-  for (const Json& gate : verdict()["gates"]) EXPECT_EQ(gate["state"], "pass") << gate.dump();
+  const Json outcome = verdict();
+  for (const Json& gate : outcome["gates"]) EXPECT_EQ(gate["state"], "pass") << gate.dump();
 }
 
 TEST_F(CliBench, ForgedFilesAreFound) {
@@ -75,7 +76,8 @@ TEST_F(CliBench, AHiddenLearningRateTwoPercentOffIsCaughtByTheLossGate) {
   good(bench({"--candidate", "program=" + program, "--pairs", "5"}));
   EXPECT_EQ(verdict()["decision"], "REJECT") << verdict().dump(2);
   EXPECT_NE(verdict()["reason"].get<std::string>().find("not the same training"), std::string::npos) << verdict()["reason"];
-  for (const Json& gate : verdict()["gates"]) {
+  const Json outcome = verdict();
+  for (const Json& gate : outcome["gates"]) {
     if (gate["name"] == "progress") {
       EXPECT_EQ(gate["state"], "fail") << gate.dump();
     } else if (gate["name"] == "tokens" || gate["name"] == "initial_adapter") {

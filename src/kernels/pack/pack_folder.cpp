@@ -76,7 +76,9 @@ Result<PackManifest> manifest_from_json(const Json& json, const std::string& sou
   if (!name.is_string() || name.get<std::string>().empty()) return bad(source, fmt::format("name: expected a text, got {}", name.dump()));
   if (const Json target = json.value("target", Json()); target != "cpu")
     return bad(source, fmt::format("target: expected \"cpu\", got {}", target.dump()));
-  PackManifest manifest{.name = name.get<std::string>(), .slots = TRY(texts(json, "slots", source)), .files = TRY(texts(json, "files", source))};
+  std::vector<std::string> slots = TRY(texts(json, "slots", source));
+  std::vector<std::string> files = TRY(texts(json, "files", source));
+  PackManifest manifest{.name = name.get<std::string>(), .slots = std::move(slots), .files = std::move(files)};
   for (const std::string& slot : manifest.slots) {
     if (std::find(pack_slots().begin(), pack_slots().end(), slot) == pack_slots().end())
       return bad(source,
