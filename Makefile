@@ -71,6 +71,7 @@ fuzz: bootstrap  ## fuzz the file readers, SECONDS_EACH=60 for each
 	tools/fuzz.sh build/fuzz $(SECONDS_EACH)
 
 lint: bootstrap  ## clang-format, rustfmt and clang-tidy over everything (minutes)
+	@tools/bootstrap.sh lint
 	$(MAKE) --no-print-directory all-targets
 	tools/lint.sh full
 

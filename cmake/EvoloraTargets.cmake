@@ -1,7 +1,7 @@
 # Build rules: a library is all *.cpp under src/NAME except tests and benchmarks; *_test.cpp become one GoogleTest program, *_benchmark.cpp one Google Benchmark program.
 
 function(evolora_library name)
-  cmake_parse_arguments(ARG "OPTIMIZE" "" "DEPENDS" ${ARGN})
+  cmake_parse_arguments(ARG "OPTIMIZE;PRECOMPILE" "" "DEPENDS" ${ARGN})
   file(GLOB_RECURSE all CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cpp)
   set(tests ${all})
   set(benchmarks ${all})
@@ -15,6 +15,9 @@ function(evolora_library name)
   add_library(evolora_${name} STATIC ${all})
   target_include_directories(evolora_${name} PUBLIC ${CMAKE_SOURCE_DIR}/src)
   target_link_libraries(evolora_${name} PUBLIC ${ARG_DEPENDS})
+  if(ARG_PRECOMPILE)
+    evolora_precompile(evolora_${name})
+  endif()
   if(ARG_OPTIMIZE AND CMAKE_BUILD_TYPE STREQUAL "Debug")
     # Kernels without optimisation keep their accumulators in memory and are useless even for tests.
     target_compile_options(evolora_${name} PRIVATE -O2)
@@ -27,6 +30,7 @@ function(evolora_library name)
     add_executable(${name}_test ${tests})
     target_link_libraries(${name}_test PRIVATE evolora_${name} evolora_test_support GTest::gtest_main GTest::gmock)
     target_compile_definitions(${name}_test PRIVATE EVOLORA_SOURCE_DIR="${CMAKE_SOURCE_DIR}" EVOLORA_BUILD_DIR="${CMAKE_BINARY_DIR}")
+    evolora_quick_to_compile(${name}_test)
     gtest_discover_tests(${name}_test TEST_PREFIX "${name}/" DISCOVERY_MODE PRE_TEST PROPERTIES TIMEOUT 600)
   endif()
   if(EVOLORA_BENCHMARKS AND benchmarks)
@@ -34,6 +38,27 @@ function(evolora_library name)
     target_link_libraries(${name}_benchmark PRIVATE evolora_${name} benchmark::benchmark_main)
     target_compile_definitions(${name}_benchmark PRIVATE EVOLORA_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   endif()
+endfunction()
+
+# Large headers are read once for a target of more than a few files. Not with a compiler cache, which would not cache those files.
+function(evolora_precompile target)
+  get_target_property(sources ${target} SOURCES)
+  list(LENGTH sources count)
+  if(CMAKE_CXX_COMPILER_LAUNCHER OR count LESS 5)
+    return()
+  endif()
+  target_precompile_headers(${target} PRIVATE <filesystem> <fmt/format.h> <nlohmann/json.hpp> <string> <vector> ${ARGN})
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+    target_compile_options(${target} PRIVATE -Wno-stringop-overflow)  # the false positives that -Wno-restrict is for, under another name
+  endif()
+endfunction()
+
+# Half of a build from nothing is compiling tests: they get little optimisation (they, not what they test).
+function(evolora_quick_to_compile target)
+  if(CMAKE_BUILD_TYPE STREQUAL "Release")
+    target_compile_options(${target} PRIVATE -O1)
+  endif()
+  evolora_precompile(${target} <gmock/gmock.h> <gtest/gtest.h>)
 endfunction()
 
 # Fixtures that several folders' tests share: src/*/test_*.cpp.

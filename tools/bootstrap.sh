@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Installs what is missing for one or more parts of the project, says what it does and asks nothing:
-#   build   compiler, libraries and lint tools (Debian packages), MLX's C++ library in build/mlx, the plot library of reports in build/plots; checks Rust
+#   build   compiler, libraries and clang-format (Debian packages), MLX's C++ library in build/mlx, the plot library of reports in build/plots; checks Rust
 #   demo    pip, with which `evolora fetch` gets its model
 #   oracle  Python packages of the oracle tests in build/python, the models they use in build/models
 #   peers   PEFT and torch in build/peers (large)
 #   openevolve  OpenEvolve in build/openevolve
+#   lint    clang-tidy
 #   fuzz    clang and libFuzzer
 #   browser Chromium, in which reports are looked at
 # On a system without apt it names what to install. Exit status 2: something is missing that this script cannot install.
@@ -17,7 +18,8 @@ build_tools=(cmake ninja-build g++ make pkg-config python3)
 build_libraries=(libhwy-dev libcli11-dev libfmt-dev nlohmann-json3-dev libyaml-cpp-dev libgtest-dev libgmock-dev
                  libbenchmark-dev libtbb-dev libopenblas-dev libssl-dev libboost-dev libsqlite3-dev libcurl4-openssl-dev libseccomp-dev)
 sandbox_tools=(bubblewrap)
-lint_tools=(clang-format-14 clang-tidy-14)
+format_tools=(clang-format-14)
+lint_tools=(clang-tidy-14)
 fuzz_tools=(clang-14 libclang-rt-14-dev)
 general_names="CMake >= $minimum_cmake, Ninja, a C++20 compiler (g++ >= 12), make, Python >= 3.11 with venv, and the C++ libraries Highway >= 1.0, CLI11, fmt,
   nlohmann-json, yaml-cpp, GoogleTest with GoogleMock, Google Benchmark, oneTBB, OpenBLAS, OpenSSL, SQLite, libcurl, libseccomp and Boost >= 1.74 (headers), each with its CMake or pkg-config package; bubblewrap; clang-format 14 and clang-tidy 14 for lint"
@@ -67,7 +69,7 @@ part_build() {
   if has apt-get; then
     local tools=() name
     for name in "${build_tools[@]}"; do has "${name%-build}" || tools+=("$name"); done  # ninja-build is the command ninja
-    install_packages "${tools[@]}" "${build_libraries[@]}" "${sandbox_tools[@]}" "${lint_tools[@]}"
+    install_packages "${tools[@]}" "${build_libraries[@]}" "${sandbox_tools[@]}" "${format_tools[@]}"
   elif ! cmake --preset release >build/bootstrap-cmake.log 2>&1; then
     tail -n 6 build/bootstrap-cmake.log >&2
     fail "this system has no apt-get, so install these yourself: $general_names"
@@ -144,6 +146,10 @@ part_peers() { make_venv build/peers tools/requirements-peers.txt; }
 
 part_openevolve() { make_venv build/openevolve tools/requirements-openevolve.txt; }
 
+part_lint() {
+  if has apt-get; then install_packages "${lint_tools[@]}"; fi
+}
+
 part_fuzz() {
   if has apt-get; then install_packages "${fuzz_tools[@]}"; fi
   has clang++-14 || fail "clang++-14 with libFuzzer is missing: install clang 14 and its compiler-rt"
@@ -160,8 +166,8 @@ mkdir -p build
 [ $# -gt 0 ] || set -- build
 for part in "$@"; do
   case $part in
-    build | demo | oracle | peers | openevolve | fuzz | browser) "part_$part" ;;
-    *) fail "unknown part '$part': expected build, demo, oracle, peers, openevolve, fuzz or browser" ;;
+    build | demo | oracle | peers | openevolve | lint | fuzz | browser) "part_$part" ;;
+    *) fail "unknown part '$part': expected build, demo, oracle, peers, openevolve, lint, fuzz or browser" ;;
   esac
 done
 say "ready: $*"
