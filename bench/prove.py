@@ -64,7 +64,7 @@ def parse_arguments():
     if arguments.pairs is not None and arguments.pairs < 1:
         parser.error(f"--pairs: expected 1 or more, got {arguments.pairs}")
     arguments.faults = arguments.faults or arguments.evolora.parent / "faults"
-    arguments.dense = arguments.dense or arguments.out / "dense"
+    arguments.dense = arguments.dense or arguments.out / "model-fp32"
     if arguments.cpus:
         use_processors(parser, arguments.cpus)
     if arguments.openblas:

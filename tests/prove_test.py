@@ -18,6 +18,7 @@ import proofs  # noqa: E402
 # `bench` leaves a folder with the verdict that REASON and DECISION name; `--verify` answers VERIFIED; without DECISION the bench waits to be stopped.
 STAND_IN = """#!/bin/sh
 case "$*" in *--verify*) exit "$VERIFIED";; esac
+case "$1" in convert) for word; do :; done; mkdir "$word"; exit;; esac
 for word; do [ "$last" = --out ] && out=$word; last=$word; done
 echo "$*" >> "$ASKED"
 mkdir -p "$out" && echo '{}' > "$out/plan.json"
@@ -87,6 +88,20 @@ class Prove(unittest.TestCase):
         # What is there is shown, not run again.
         self.assertEqual(self.prove("--only", "fault-rate", decision="")[0], 0)
         self.assertEqual(len(self.asked()), 1)
+
+    def test_the_dense_model_is_made_once_and_is_in_the_way_of_no_part(self):
+        (self.root / "evolora_mlx_engine.so").touch()
+        blas = self.root / "blas.so"
+        blas.touch()
+        status, text = self.prove("--only", "dense", "dense-reversed", "--openblas", str(blas), decision="ACCEPT", reason="the same training within the margins; worse in nothing")
+        self.assertIn("| ACCEPT | yes |", text)
+        self.assertIn("| ACCEPT | no: must be REJECT", text)
+        self.assertEqual(status, 1)
+        model = {re.search(r"--model (\S+)", line)[1] for line in self.asked()}
+        self.assertEqual(len(model), 1)
+        self.assertNotIn(pathlib.Path(model.pop()).name, [proof.name for proof in proofs.all_proofs(proofs.Places(*[self.root] * 6))])
+        arm = json.loads((self.root / "out/dense-inputs/baseline.json").read_text(encoding="utf-8"))
+        self.assertEqual(arm["environment"]["LD_PRELOAD"], str(blas))
 
     def test_the_wrong_verdict_the_wrong_gate_and_the_wrong_reason_are_not(self):
         for i, (part, decision, reason) in enumerate([("fault-rate", "ACCEPT", "progress"), ("fault-rate", "REJECT", "no gain of 1 % or more"), ("fault-none", "REJECT", "worse in speed")]):
