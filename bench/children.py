@@ -1,6 +1,5 @@
 """What the benchmarks of bench/ share: where the programs are, and running one of them as a fresh process whose time and peak memory the parent takes."""
 
-import glob
 import json
 import os
 import pathlib
@@ -37,22 +36,6 @@ def run_child(argv, environment=None):
 
 def last_json(text):
     return json.loads(text.strip().splitlines()[-1])
-
-
-def openblas_environment():
-    """mlx-lm's best on a CPU: the BLAS inside its wheel is scalar, so OpenBLAS stands before it. An OpenBLAS that is older than the processor takes its
-    oldest SSE kernels (0.3.21 says "Prescott" to an Emerald Rapids); it is then told which of its kernels fit the instruction set."""
-    blas = sorted(glob.glob("/usr/lib/*/openblas-*/libblas.so.3") + glob.glob("/usr/lib/*/libopenblas.so.0"))
-    if not blas:
-        return {}
-    environment = {"LD_PRELOAD": blas[0]}
-    said = subprocess.run(["/bin/true"], env={**environment, "OPENBLAS_VERBOSE": "2"}, capture_output=True, text=True, check=True)
-    if any(f"Core: {core}" in said.stdout + said.stderr for core in ("Prescott", "Core2", "Penryn", "Nehalem", "generic")):
-        flags = pathlib.Path("/proc/cpuinfo").read_text()
-        kernels = "SkylakeX" if " avx512bw " in flags else "Haswell" if " avx2 " in flags else ""
-        if kernels:
-            environment["OPENBLAS_CORETYPE"] = kernels
-    return environment
 
 
 def make_models(shape):

@@ -17,7 +17,8 @@ import random
 import statistics
 import sys
 
-from children import MLX_PYTHON, PEFT_PYTHON, ROOT, TOKENIZERS, WORK, first_samples, last_json, make_models, openblas_environment, run_child, train_evolora
+from children import MLX_PYTHON, PEFT_PYTHON, ROOT, TOKENIZERS, WORK, first_samples, last_json, make_models, run_child, train_evolora
+from openblas import openblas_environment
 
 BATCH, LAYERS, RANK, RATE, LONGEST = 4, 16, 8, 1e-4, 1024
 

@@ -17,7 +17,8 @@ import random
 import statistics
 import sys
 
-from children import MLX_PYTHON, PEFT_PYTHON, ROOT, TOKENIZERS, WORK, last_json, make_models, openblas_environment, run_child, train_evolora, write_full_rows
+from children import MLX_PYTHON, PEFT_PYTHON, ROOT, TOKENIZERS, WORK, last_json, make_models, run_child, train_evolora, write_full_rows
+from openblas import openblas_environment
 
 BATCH, LAYERS, RANK = 4, 16, 8
 

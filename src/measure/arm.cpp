@@ -63,19 +63,22 @@ Result<std::string> text_field(const Json& json, const char* field, const std::s
   return json[field].get<std::string>();
 }
 
+Status read_environment(Arm& arm, const Json& json, const std::string& source) {
+  if (!json.contains("environment")) return {};
+  if (!json["environment"].is_object()) return Error{ErrorCode::kUsage, fmt::format("{}: environment: expected an object of texts", source)};
+  for (const auto& [name, value] : json["environment"].items()) {
+    if (!value.is_string()) return Error{ErrorCode::kUsage, fmt::format("{}: environment.{}: expected a text", source, name)};
+    arm.environment[name] = value.get<std::string>();
+  }
+  return {};
+}
+
 Status read_external(Arm& arm, const Json& json, const std::string& source) {
   if (!json["command"].is_array() || json["command"].empty())
     return Error{ErrorCode::kUsage, fmt::format("{}: command: expected a list of words", source)};
   for (const Json& word : json["command"]) {
     if (!word.is_string()) return Error{ErrorCode::kUsage, fmt::format("{}: command: expected a list of words, got {}", source, word.dump())};
     arm.command.push_back(word.get<std::string>());
-  }
-  if (json.contains("environment")) {
-    if (!json["environment"].is_object()) return Error{ErrorCode::kUsage, fmt::format("{}: environment: expected an object of texts", source)};
-    for (const auto& [name, value] : json["environment"].items()) {
-      if (!value.is_string()) return Error{ErrorCode::kUsage, fmt::format("{}: environment.{}: expected a text", source, name)};
-      arm.environment[name] = value.get<std::string>();
-    }
   }
   arm.reader = TRY(OutputReader::from_json(json.value("read", Json::object()), source));
   arm.program.clear();
@@ -155,6 +158,7 @@ Json arm_to_json(const Arm& arm) {
   }
   json["program"] = arm.program;
   json["train"] = arm.settings;
+  if (!arm.environment.empty()) json["environment"] = arm.environment;
   if (arm.requires_quantized_layers) json["requires"] = "quantized_layers";
   return json;
 }
@@ -168,6 +172,7 @@ Result<Arm> arm_from_json(const Json& json, const std::string& source) {
   }
   Arm arm;
   if (json.contains("name")) arm.name = TRY(text_field(json, "name", source));
+  TRY(read_environment(arm, json, source));
   if (json.contains("command")) {
     TRY(read_external(arm, json, source));
     return arm;

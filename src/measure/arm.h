@@ -19,10 +19,10 @@ struct Arm {
   std::string program;                                                 // path of the evolora to run; empty for an external command
   nlohmann::ordered_json settings = nlohmann::ordered_json::object();  // keys of a training request (train/request_keys.h) over the common ones
   bool requires_quantized_layers = false;                              // a trial that adapts none is invalid
+  std::map<std::string, std::string> environment;                      // variables over those of the bench
 
   // External only.
   std::vector<std::string> command;  // {model} {data} {seed} {out} and {key} of any common setting are replaced; other braces stay
-  std::map<std::string, std::string> environment;
   OutputReader reader;
 
   bool external() const { return !command.empty(); }
@@ -30,8 +30,8 @@ struct Arm {
 
 // words, in order, each "KEY=VALUE" (a setting of the training request, or program=PATH, name=TEXT, requires=quantized_layers), or one of these short
 // forms: an engine (fused, mlx), a kernel set (cpu, reference), a fine_tune_type (lora, dora, full), or a JSON file: a recipe, or an arm {"name",
-// "train": {...}, "program", "requires"} or {"name", "command": [...], "environment": {...}, "read": {...}}. program: the default one. label:
-// "--candidate", for messages. Errors: kUsage, kNotFound, kBadData naming the word or the file's field.
+// "train": {...}, "program", "requires", "environment": {...}} or {"name", "command": [...], "environment": {...}, "read": {...}}. program: the
+// default one. label: "--candidate", for messages. Errors: kUsage, kNotFound, kBadData naming the word or the file's field.
 Result<Arm> parse_arm(FileSystem& files, const std::vector<std::string>& words, const std::string& program, const std::string& label);
 
 nlohmann::ordered_json arm_to_json(const Arm& arm);

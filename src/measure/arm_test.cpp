@@ -48,19 +48,23 @@ TEST(Arm, MistakesAreNamed) {
 TEST(Arm, FilesAreRecipesOrArms) {
   TestFolder folder;
   write_test_file(folder / "recipe.json", R"({"threads": 1})");
-  write_test_file(folder / "arm.json", R"({"name": "a", "train": {"threads": 1}})");
+  write_test_file(folder / "arm.json", R"({"name": "a", "train": {"threads": 1}, "environment": {"LD_PRELOAD": "blas.so"}})");
   write_test_file(folder / "external.json", R"({"name": "b", "command": ["run", "--seed", "{seed}", "{model}"], "read": {"train_loss": "/loss"}})");
   write_test_file(folder / "wrong.json", R"({"command": ["x"], "reads": {}})");
   EXPECT_EQ(arm_of({(folder / "recipe.json").string()})->settings["recipe"], (folder / "recipe.json").string());
   const auto arm = arm_of({(folder / "arm.json").string()});
   EXPECT_EQ(arm->program, "/usr/bin/evolora");
   EXPECT_EQ(arm->settings["threads"], 1);
+  EXPECT_EQ(arm->environment.at("LD_PRELOAD"), "blas.so");
+  EXPECT_FALSE(arm_to_json(*arm_of({"cpu"})).contains("environment")) << "plans without one keep their digest";
   const auto external = arm_of({(folder / "external.json").string()});
   ASSERT_TRUE(external.ok()) << external.error().message;
   const auto words = expand_command(*external, {{"seed", 7}, {"model", "m"}});
   EXPECT_EQ(*words, (std::vector<std::string>{"run", "--seed", "7", "m"}));
   EXPECT_FALSE(expand_command(*external, {{"seed", 7}}).ok());
   EXPECT_NE(error_of({(folder / "wrong.json").string()}).find("did you mean 'read'"), std::string::npos);
+  write_test_file(folder / "number.json", R"({"train": {}, "environment": {"THREADS": 1}})");
+  EXPECT_NE(error_of({(folder / "number.json").string()}).find("environment.THREADS: expected a text"), std::string::npos);
   for (const Arm& one : {*arm, *external}) {
     const auto again = arm_from_json(arm_to_json(one), "x");
     ASSERT_TRUE(again.ok());

@@ -138,6 +138,7 @@ Result<std::size_t> TrialRunner::idle_bytes(ArmRole role) {
   const Arm& arm = plan_->arm(role);
   if (arm.external()) return std::size_t{0};
   const ChildResult idle = TRY(run_measured({.argv = {arm.program, "--version"},
+                                             .environment = arm.environment,
                                              .standard_output = folder_ / "trials" / "version.log",
                                              .standard_error = folder_ / "trials" / "version.err"}));
   if (idle.exit_status != 0)
@@ -162,12 +163,12 @@ Result<TrialRecord> TrialRunner::run(const TrialPlace& place, const std::atomic<
 
   ChildRequest child{
       .standard_output = folder / "output.log", .standard_error = folder / "errors.log", .timeout_seconds = plan_->timeout_seconds, .stop = stop};
+  child.environment = arm.environment;
   if (arm.external()) {
     Json values = plan_->common;
     values["seed"] = record.seed;
     values["out"] = folder.string();
     child.argv = TRY(expand_command(arm, values));
-    child.environment = arm.environment;
   } else {
     Json request = TRY(request_of_arm(arm, plan_->common));
     request["seed"] = record.seed;

@@ -147,6 +147,14 @@ TEST_F(CliBench, AnExternalCommandIsAnArm) {
   EXPECT_NE(result.standard_output.find("train loss 3.5000  val loss 3.2500"), std::string::npos) << result.standard_output;
 }
 
+TEST_F(CliBench, AnArmOfThisProgramHasItsOwnEnvironment) {
+  const std::string program = saboteur("asks.sh", "[ \"$EVOLORA_TEST_ARM\" = candidate ] || { echo 'not my environment' >&2; exit 5; }");
+  write("arm.json", fmt::format(R"({{"program": "{}", "train": {{}}, "environment": {{"EVOLORA_TEST_ARM": "candidate"}}}})", program));
+  const ProcessResult result = good(bench({"--candidate", path("arm.json"), "--pairs", "1"}));
+  EXPECT_EQ(result.standard_output.find("not my environment"), std::string::npos) << result.standard_output;
+  EXPECT_EQ(verdict()["pairs"], 1);
+}
+
 TEST_F(CliBench, TheSequentialDesignPrintsPhaseByPhase) {
   const std::string flaky = saboteur("flaky.sh", "if grep -q '\"seed\": 101' \"$request\"; then exit 4; fi");
   const ProcessResult result = good(bench({"--candidate", "program=" + flaky, "--design", "sequential", "--trials", "3"}));
