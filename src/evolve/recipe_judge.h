@@ -4,6 +4,7 @@
 // batches of another size, with other seeds, as a whole paired bench that `evolora bench --verify` can compute again.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -36,11 +37,12 @@ nlohmann::ordered_json recipe_judge_to_json(const RecipeJudgeSettings& settings)
 // kBadData naming source and field.
 Result<RecipeJudgeSettings> recipe_judge_from_json(const nlohmann::ordered_json& json, const std::string& source);
 
-// Where the one timed process of a machine is decided: a lock file in the folder for temporary files.
-fs::path timing_lease_path();
+// What a candidate trains with. recipe_json_of (evolve/recipe_space.h) its genome, or something that names a kernel pack.
+using RecipeOfCandidate = std::function<Result<nlohmann::ordered_json>(const Candidate&)>;
 
 // folder: of the search; data halves, the confirmations' benches and the trial that runs now are kept in it. Checks that model and data are what the
-// settings say: kBadData if not. files outlives the judge.
-Result<std::unique_ptr<Judge>> make_recipe_judge(FileSystem& files, const fs::path& folder, const RecipeJudgeSettings& settings);
+// settings say: kBadData if not. recipe_of: empty: the genome's. files outlives the judge.
+Result<std::unique_ptr<Judge>> make_recipe_judge(FileSystem& files, const fs::path& folder, const RecipeJudgeSettings& settings,
+                                                 RecipeOfCandidate recipe_of = {});
 
 }  // namespace evolora
