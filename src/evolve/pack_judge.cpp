@@ -9,6 +9,7 @@
 #include "evolve/judge/sandbox_compiler.h"
 #include "evolve/judge/source_judge.h"
 #include "evolve/pack/pack_candidate.h"
+#include "evolve/sandbox/sandboxed_trials.h"
 #include "train/clock.h"
 
 namespace evolora {
@@ -39,8 +40,8 @@ bool only_gain_is_open(const Judgement& bench) {
 
 class PackJudge : public Judge {
  public:
-  PackJudge(FileSystem& files, fs::path folder, PackJudgeSettings settings, Isolation isolation, const std::atomic<bool>* stop)
-      : files_(files), folder_(std::move(folder)), settings_(std::move(settings)), isolation_(isolation), stop_(stop) {}
+  PackJudge(FileSystem& files, const fs::path& folder, PackJudgeSettings settings, Isolation isolation, const std::atomic<bool>* stop)
+      : files_(files), folder_(fs::absolute(folder)), settings_(std::move(settings)), isolation_(isolation), stop_(stop), trials_(files) {}
 
   Status prepare(const PackSources& start) {
     const KernelPack pack{.manifest = settings_.manifest, .sources = start};
@@ -68,7 +69,8 @@ class PackJudge : public Judge {
       const KernelPack program{.manifest = settings_.manifest, .sources = TRY(program_of(candidate))};
       return recipe_with(around, TRY(built_folder(program)));
     };
-    training_ = TRY(make_recipe_judge(files_, folder_, training, recipe_of));
+    const bool isolated = isolation_ == Isolation::kSandbox;
+    training_ = TRY(make_recipe_judge(files_, folder_, training, {.recipe_of = recipe_of, .launcher = isolated ? &trials_ : nullptr}));
     return {};
   }
 
@@ -145,6 +147,7 @@ class PackJudge : public Judge {
   PackJudgeSettings settings_;
   Isolation isolation_;
   const std::atomic<bool>* stop_;
+  SandboxedTrials trials_;
   std::string start_digest_;
   std::unique_ptr<SourceJudge> kernels_;
   std::unique_ptr<Judge> training_;

@@ -35,8 +35,8 @@ bool contradicts_itself(const std::string& reason) { return reason.starts_with("
 
 class RecipeJudge : public Judge {
  public:
-  RecipeJudge(FileSystem& files, fs::path folder, RecipeJudgeSettings settings, RecipeOfCandidate recipe_of)
-      : files_(files), folder_(std::move(folder)), settings_(std::move(settings)), recipe_of_(std::move(recipe_of)) {}
+  RecipeJudge(FileSystem& files, fs::path folder, RecipeJudgeSettings settings, CandidateTraining training)
+      : files_(files), folder_(std::move(folder)), settings_(std::move(settings)), training_(std::move(training)) {}
 
   Status prepare() {
     for (const auto& [key, digest] : {std::pair("model", &settings_.model_sha256), std::pair("data", &settings_.data_sha256)}) {
@@ -68,7 +68,7 @@ class RecipeJudge : public Judge {
     plan.timeout_seconds = settings_.timeout_seconds;
     std::vector<TrialRecord> records = TRY(records_of(folder, plan));
     BenchObserver silent;
-    const Assessment assessment = TRY(run_paired_bench(files_, folder, plan, records, silent, stop));
+    const Assessment assessment = TRY(run_paired_bench(files_, folder, plan, records, silent, stop, training_.launcher));
     const Verdict& verdict = assessment.verdict;
     TRY(write_file_atomically(files_, folder / "verdict.json", verdict_to_json(verdict).dump(2) + "\n"));
     Judgement out;
@@ -150,7 +150,7 @@ class RecipeJudge : public Judge {
     plan.timeout_seconds = settings_.timeout_seconds > 0 ? settings_.timeout_seconds
                            : slowest_baseline_ > 0       ? std::max(kLeastSeconds, kPatience * slowest_baseline_)
                                                          : 0;
-    TrialRunner runner = TRY(TrialRunner::create(files_, work, plan));
+    TrialRunner runner = TRY(TrialRunner::create(files_, work, plan, training_.launcher));
     out.cell = recipe_cell(candidate.genome);
     out.details = {{"baseline", Json::array()}, {"candidate", Json::array()}};
     for (std::size_t pair = 1; pair <= pairs; ++pair) {
@@ -228,14 +228,14 @@ class RecipeJudge : public Judge {
   }
 
   Result<Json> recipe_of(const Candidate& candidate) const {
-    if (!recipe_of_) return recipe_json_of(candidate.genome);
-    return recipe_of_(candidate);
+    if (!training_.recipe_of) return recipe_json_of(candidate.genome);
+    return training_.recipe_of(candidate);
   }
 
   FileSystem& files_;
   fs::path folder_;
   RecipeJudgeSettings settings_;
-  RecipeOfCandidate recipe_of_;
+  CandidateTraining training_;
   std::optional<Judgement> incumbent_;
   double slowest_baseline_ = 0;
 };
@@ -243,8 +243,8 @@ class RecipeJudge : public Judge {
 }  // namespace
 
 Result<std::unique_ptr<Judge>> make_recipe_judge(FileSystem& files, const fs::path& folder, const RecipeJudgeSettings& settings,
-                                                 RecipeOfCandidate recipe_of) {
-  auto judge = std::make_unique<RecipeJudge>(files, folder, settings, std::move(recipe_of));
+                                                 CandidateTraining training) {
+  auto judge = std::make_unique<RecipeJudge>(files, folder, settings, std::move(training));
   TRY(judge->prepare());
   return std::unique_ptr<Judge>(std::move(judge));
 }

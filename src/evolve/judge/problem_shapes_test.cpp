@@ -18,7 +18,7 @@ TEST(ProblemShapes, OfAModelsLinears) {
   const auto shapes = shapes_of_model(real_file_system(), folder.path(), 4, 33);
   ASSERT_TRUE(shapes.ok()) << shapes.error().message;
   ASSERT_EQ(shapes->size(), 4U);
-  EXPECT_EQ((*shapes)[0].name(), "8 bits, group 32, bfloat16; n 33, in 64; out 64 rank 4 bias; out 32 rank 4 bias; out 32 rank 4 bias");
+  EXPECT_EQ((*shapes)[0].name(), "8 bits, group 32, BF16; n 33, in 64; out 64 rank 4 bias; out 32 rank 4 bias; out 32 rank 4 bias");
   EXPECT_EQ((*shapes)[2].projections.size(), 2U);
   EXPECT_EQ((*shapes)[3].in, 160);
   const auto again = shapes_from_json(shapes_to_json(*shapes), "x");
