@@ -9,6 +9,7 @@
 #include "evolve/pack/pack_candidate.h"
 #include "evolve/pack_judge.h"
 #include "evolve/recipe_space.h"
+#include "evolve/sandbox/worker_protocol.h"
 #include "evolve_plan.h"
 
 namespace evolora {
@@ -20,14 +21,21 @@ using Json = nlohmann::ordered_json;
 constexpr std::int64_t kRows = 256;
 constexpr std::int64_t kHeldOutRows = 201;
 
-Result<bool> is_given(const TrainFlags& flags, FileSystem& files, const std::vector<std::string>& keys) {
+// Every training setting that was given, by flag or file; flags go before.
+Result<Json> given_settings(const TrainFlags& flags, FileSystem& files) {
   const GivenSettings given = TRY(settings_from_flags(flags, files));
+  Json out = Json::object();
   for (const auto* list : {&given.yaml, &given.flags}) {
-    for (const Setting& setting : *list) {
-      if (std::find(keys.begin(), keys.end(), setting.key) != keys.end()) return true;
-    }
+    for (const Setting& setting : *list) out[setting.key] = setting.value;
   }
-  return false;
+  return out;
+}
+
+Status check_useful(const Json& given) {
+  for (const auto& [key, value] : given.items()) {
+    if (key != "threads") return Error{ErrorCode::kUsage, fmt::format("{}: nothing is trained with --kernels-only, so it would do nothing without --model", key)};
+  }
+  return {};
 }
 
 std::int64_t rank_of(const Json& common) {
@@ -39,12 +47,6 @@ std::int64_t rank_of(const Json& common) {
 
 Status set_training(const EvolveArguments& a, const TrainFlags& flags, FileSystem& files, const SearchPlan& plan, PackJudgeSettings& judge) {
   Json common = TRY(judged_training_settings(flags, files, {"threads"}));
-  const auto threads = common.find("threads");
-  if (threads != common.end() && threads->is_number_integer() && *threads > 0) judge.threads = threads->get<int>();
-  const fs::path model = common["model"].get<std::string>();
-  judge.shapes = TRY(shapes_of_model(files, model, rank_of(common), kRows));
-  judge.held_out_shapes = TRY(shapes_of_model(files, model, rank_of(common), kHeldOutRows));
-  if (a.kernels_only) return {};
   const GeneSpace space = recipe_space(available_cpus(), KernelGenes::kNone);
   const Genome recipe = TRY(start_genome(a, common, files, space));
   common.erase("threads");  // the recipe has them
@@ -73,13 +75,26 @@ Status plan_pack_search(const EvolveArguments& a, const TrainFlags& flags, FileS
   }
   PackJudgeSettings judge{.manifest = pack.manifest, .shapes = smollm2_shapes(kRows), .held_out_shapes = smollm2_shapes(kHeldOutRows)};
   if (a.pairs > 0) judge.pairs = static_cast<int>(a.pairs);
-  if (TRY(is_given(flags, files, {"model", "data"}))) {
-    TRY(set_training(a, flags, files, plan, judge));
-  } else if (!a.kernels_only) {
+  const Json given = TRY(given_settings(flags, files));
+  if (given.contains("threads")) {
+    const Json& threads = given["threads"];
+    if (!threads.is_number_integer() || threads < 0 || threads > kWorkerMaxThreads) {
+      return Error{ErrorCode::kUsage, fmt::format("--threads: expected 0 to {}, got {}", kWorkerMaxThreads, threads.dump())};
+    }
+    judge.threads = threads == 0 ? std::min(available_cpus(), kWorkerMaxThreads) : threads.get<int>();
+  }
+  if (given.contains("model") && given["model"].is_string()) {
+    const fs::path model = given["model"].get<std::string>();
+    judge.shapes = TRY(shapes_of_model(files, model, rank_of(given), kRows));
+    judge.held_out_shapes = TRY(shapes_of_model(files, model, rank_of(given), kHeldOutRows));
+  } else if (a.kernels_only) {
+    TRY(check_useful(given));
+  } else {
     return Error{ErrorCode::kUsage,
                  "--model is missing: finalists are trained with, on --model and --data; with --kernels-only they are not, and the shapes that are "
                  "timed are those of SmolLM2-135M"};
   }
+  if (!a.kernels_only) TRY(set_training(a, flags, files, plan, judge));
   // The leader is measured twice before it counts as such, in processes of their own.
   plan.settled = static_cast<std::size_t>(2 * judge.pairs);
   plan.judge = pack_judge_to_json(judge);

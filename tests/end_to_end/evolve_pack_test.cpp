@@ -110,6 +110,8 @@ TEST_F(EvolvePack, MistakesAreSaidInOneLine) {
   const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
       {search({}), "--model is missing"},
       {search({"--kernels-only", "--objective", "memory"}), "--objective: expected speed"},
+      {search({"--kernels-only", "--iters", "4"}), "iters: nothing is trained with --kernels-only"},
+      {search({"--kernels-only", "--threads", "65"}), "--threads: expected 0 to 64"},
       {search({"--kernels-only", "--kernel-genes"}), "--kernel-genes: a search of a kernel pack"},
       {{"evolve", "run", "--pack", path("fixed"), "--kernels-only", "--out", path("s")}, "declares no parameters"},
       {{"evolve", "run", "--pack", path("none"), "--kernels-only", "--out", path("s")}, "pack.json: no such file"},

@@ -1,7 +1,7 @@
 // The judge of kernel source: parse, rules, compile, numerics, determinism, microbenchmark, each of which ends a bad candidate more cheaply than the
 // next. Compiler and candidate run in sandboxes; inputs, reference, clock and verdict are this process's.
 //
-// What it does not do: train a model with the candidate. A search that wants that puts it after this judge; details.gates says what was run.
+// What it does not do: train a model with the candidate. A search puts that after this judge (evolve/pack_judge.h); details.gates says what was run.
 #pragma once
 
 #include <memory>
