@@ -89,7 +89,8 @@ Command add_evolve_run(CLI::App& evolve) {
   auto a = std::make_shared<EvolveArguments>();
   add_value(*app, "--out", a->out, "Folder of the search [evolve]");
   add_value(*app, "--pack", a->pack, "Search the source of the kernel pack in this folder instead of recipes");
-  add_value(*app, "--start", a->start, "What is improved and compared with: default (what train would plan), plain, or a recipe file; with --pack the recipe around the pack "
+  add_value(*app, "--start", a->start,
+            "What is improved and compared with: default (what train would plan), plain, or a recipe file; with --pack the recipe around the pack "
             "[default]");
   add_value(*app, "--proposer", a->proposer, "evolution, tpe, hill, random, or llm [evolution; llm with --llm]");
   add_value(*app, "--compare", a->compare, "Several proposers, such as random,evolution: a search each with the same budget");

@@ -1,5 +1,5 @@
-// `evolora evolve run --pack` as a person meets it: parameters of a pack tuned, the winner confirmed, exported and trained with; a stopped search goes on;
-// a language model's edits judged and recorded.
+// `evolora evolve run --pack` as a person meets it: parameters of a pack tuned, the winner confirmed, exported and trained with; a stopped search
+// goes on; a language model's edits judged and recorded.
 #include <gmock/gmock.h>
 
 #include <algorithm>
