@@ -7,13 +7,16 @@
 #include <bit>
 #include <chrono>
 
+#include "base/file_lock.h"
 #include "evolve/judge/artifact_text.h"
 #include "evolve/judge/library_check.h"
 #include "evolve/judge/numerics_gate.h"
+#include "evolve/judge/problem_shapes.h"
 #include "evolve/judge/sandbox_compiler.h"
 #include "evolve/pack/pack_change.h"
 #include "evolve/pack/pack_parameters.h"
 #include "evolve/random.h"
+#include "evolve/timing_lease.h"
 #include "kernels/pack/pack_rules.h"
 #include "measure/estimators.h"
 
@@ -21,9 +24,6 @@ namespace evolora {
 namespace {
 
 constexpr std::size_t kReasonBytes = 400;
-// The largest timed shape, with room: inputs of gate|up with 1024 rows take 16 MB.
-constexpr std::size_t kBenchmarkBytes = std::size_t{128} << 20;
-
 double now_seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 // Keeps the compiler's words, of which compile_pack passes on the first only.
@@ -82,8 +82,8 @@ class SourceJudge::Cascade {
   // force: also if the library is there already.
   Result<bool> compile(bool force) {
     TRY(enter("compile"));
-    library_ = options_.work / (pack_.digest().substr(0, 32) + ".so");
-    if (!force && judge_.files_.exists(library_)) return true;
+    library_ = library_path(options_.work, pack_);
+    if (!force && judge_.files_.exists(library_)) return look_at(library_);
     const fs::path folder = options_.work / "compile";
     TRY(judge_.files_.remove(folder));
     TRY(judge_.files_.create_directories(folder));
@@ -94,11 +94,9 @@ class SourceJudge::Cascade {
     TRY(interrupted());
     if (!compiled.ok() && !is_candidates_fault(compiled.error())) return compiled.error();
     if (!compiled.ok()) return reject(compiled.error().message, compiler.words);
-    const MappedFile mapped = TRY(judge_.files_.map(fresh));
-    const auto problem = library_problem(mapped.bytes());
-    if (problem.has_value()) {
+    if (!TRY(look_at(fresh))) {
       TRY(judge_.files_.remove(fresh));
-      return reject(*problem);
+      return false;
     }
     TRY(judge_.files_.rename(fresh, library_));
     return true;
@@ -125,12 +123,16 @@ class SourceJudge::Cascade {
   }
 
   Result<bool> microbenchmark(const std::vector<ProblemShape>& shapes, int pairs) {
+    const double asked = now_seconds();
+    const FileLock lease = TRY(FileLock::wait(timing_lease_path(), stop_));
+    start_ += now_seconds() - asked;  // waiting for another search is no judging, and no part of a budget
     TRY(enter("microbenchmark"));
+    const std::size_t bytes = most_call_bytes(shapes);
     WorkerOptions options{.isolation = options_.isolation,
                           .threads = options_.threads,
                           .call_seconds = options_.call_seconds,
-                          .input_bytes = kBenchmarkBytes,
-                          .output_bytes = kBenchmarkBytes};
+                          .input_bytes = bytes,
+                          .output_bytes = bytes};
     auto candidate = WorkerRunner::start(library_, options);
     if (!candidate.ok() && !is_candidates_fault(candidate.error())) return candidate.error();
     if (!candidate.ok()) return reject(candidate.error().message);
@@ -164,6 +166,15 @@ class SourceJudge::Cascade {
   void set_detail(const char* name, nlohmann::ordered_json value) { judgement_.details[name] = std::move(value); }
 
  private:
+  Result<bool> look_at(const fs::path& library) {
+    const MappedFile mapped = TRY(judge_.files_.map(library));
+    const auto problem = library_problem(mapped.bytes());
+    if (problem.has_value()) return reject(*problem);
+    const std::size_t bytes = mapped.bytes().size();
+    judgement_.cell.push_back(std::clamp(static_cast<int>(std::bit_width(bytes / 1024)), 0, 12));
+    judgement_.details["library_bytes"] = bytes;
+    return true;
+  }
   Status interrupted() const {
     if (stop_ != nullptr && stop_->load()) return Error{ErrorCode::kInterrupted, "interrupted"};
     return {};
@@ -196,6 +207,8 @@ class SourceJudge::Cascade {
   Judgement judgement_;
   std::vector<std::string> gates_;
 };
+
+fs::path SourceJudge::library_path(const fs::path& work, const KernelPack& pack) { return work / (pack.digest().substr(0, 32) + ".so"); }
 
 Result<std::unique_ptr<SourceJudge>> SourceJudge::create(FileSystem& files, SourceJudgeOptions options) {
   if (options.isolation == Isolation::kSandbox) {
