@@ -30,8 +30,9 @@ class EvolvePack : public CliTest {
     arguments.insert(arguments.end(), more.begin(), more.end());
     return arguments;
   }
+  // Long enough for the meter, which looks at a small process in a sandbox twenty times a second.
   std::vector<std::string> with_training() const {
-    return {"--model", path("model"), "--data", path("data"), "--iters", "2", "--num-layers", "-1", "--batch-size", "2", "--confirm-pairs", "5"};
+    return {"--model", path("model"), "--data", path("data"), "--iters", "25", "--num-layers", "-1", "--batch-size", "2", "--confirm-pairs", "5"};
   }
   Json show(const std::string& number) { return Json::parse(run({"evolve", "show", path("s"), number, "--json"}).standard_output); }
 };
