@@ -1,6 +1,6 @@
-// evolora_mlx_pack_trainer REQUEST ANSWER [LIBRARY]: one training run, or evaluation, by the MLX engine for a judge of kernel packs, in a sandbox where
-// nothing can be compiled. REQUEST is a file of training settings; LIBRARY a compiled pack for mlx that fills its slots. ANSWER gets
-// {"test_loss": ...} or {"error": "..."}; a judge believes it only of runs without a pack.
+// evolora_mlx_pack_trainer REQUEST ANSWER [LIBRARY]: one training run by the MLX engine for a judge of kernel packs, in a sandbox where nothing can be
+// compiled. REQUEST is a file of training settings; LIBRARY a compiled pack for mlx that fills its slots. ANSWER gets {"first_val_loss": ...}, the loss
+// before the first step, or {"error": "..."}; a judge believes it only of runs without a pack.
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
@@ -21,7 +21,7 @@ Result<nlohmann::ordered_json> run(const fs::path& request_file, const char* lib
   Silent silent;
   const TrainResult result = TRY(run_training(request, files, silent, {.stop = nullptr, .version = EVOLORA_VERSION}));
   nlohmann::ordered_json answer = nlohmann::ordered_json::object();
-  if (result.test_loss) answer["test_loss"] = *result.test_loss;
+  if (!result.val_losses.empty()) answer["first_val_loss"] = result.val_losses.front().loss;
   return answer;
 }
 

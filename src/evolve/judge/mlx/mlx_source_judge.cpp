@@ -49,11 +49,11 @@ class MlxSourceJudge::Cascade : public PackGates {
 
   Result<bool> microbenchmark(std::int64_t rows, int pairs) {
     TRY(enter("microbenchmark"));
-    MlxBenchmarkPlan plan{.shapes = {}, .pairs = pairs, .seed = seed_};
+    MlxMicrobenchmarkPlan plan{.shapes = {}, .pairs = pairs, .seed = seed_};
     for (const bool dora : slots()) {
       for (const MlxProblemShape& shape : mlx_smollm2_shapes(dora, rows)) plan.shapes.push_back(shape);
     }
-    MlxBenchmarkResult result = TRY(run_mlx_benchmark(library_, options_.baseline, runner_options(), plan, stop_));
+    MlxMicrobenchmarkResult result = TRY(run_mlx_microbenchmark(library_, options_.baseline, runner_options(), plan, stop_));
     judgement_.details["microbenchmark"] = std::move(result.details);
     if (!result.passed) {
       TRY(reject(result.reason));

@@ -8,7 +8,7 @@
 
 #include "base/file_system.h"
 #include "evolve/judge.h"
-#include "evolve/judge/mlx/mlx_benchmark.h"
+#include "evolve/judge/mlx/mlx_microbenchmark.h"
 #include "evolve/judge/mlx/mlx_training.h"
 #include "kernels/pack/pack_folder.h"
 
@@ -27,7 +27,7 @@ struct MlxSourceJudgeOptions {
 };
 
 // A candidate stands for its sources, or the start's if it has none, with its genome as parameters; it may differ from the start in marked blocks
-// only. log_speed and log_memory: MlxBenchmarkResult's, means over the pack's slots. details.training: what the training gate saw, or why there was
+// only. log_speed and log_memory: MlxMicrobenchmarkResult's, means over the pack's slots. details.training: what the training gate saw, or why there was
 // none. Not thread-safe; all calls from one thread.
 class MlxSourceJudge : public Judge {
  public:

@@ -33,20 +33,17 @@ class Trainings {
 
   Status prepare() {
     TRY(files_.remove(work_));
-    TRY(files_.create_directories(work_ / "test"));
+    TRY(files_.create_directories(work_ / "look"));
     const bool has_valid = files_.exists(plan_.data / "valid.jsonl");
     const std::string text = TRY(files_.read(plan_.data / (has_valid ? "valid.jsonl" : "train.jsonl")));
-    return write_file_atomically(files_, work_ / "test" / "test.jsonl", text);
+    for (const char* name : {"train.jsonl", "valid.jsonl"}) TRY(write_file_atomically(files_, work_ / "look" / name, text));
+    return {};
   }
 
   // Trains with the pack in library; the adapter is left in work/name.
   Result<TrainingRun> train(const fs::path& library, const std::string& name, std::uint64_t seed) {
     Json request = common(name);
     request["data"] = plan_.data.string();
-    request["train"] = true;
-    request["fine_tune_type"] = dora_ ? "dora" : "lora";
-    request["num_layers"] = -1;
-    request["batch_size"] = plan_.batch_size;
     request["iters"] = plan_.iters;
     request["learning_rate"] = plan_.learning_rate;
     request["steps_per_report"] = plan_.iters;
@@ -57,16 +54,24 @@ class Trainings {
     return run(request, name, {library.string()}, plan_.data);
   }
 
-  // Of the adapter in work/name, by mlx-lm's own operations.
+  // Of the adapter in work/name, by mlx-lm's own operations: what a run that starts with it validates before its first step.
   Result<double> loss(const std::string& name) {
-    Json request = common(name);
-    request["data"] = (work_ / "test").string();
-    request["test"] = true;
-    request["test_batches"] = -1;
-    request["batch_size"] = plan_.batch_size;
-    const TrainingRun done = TRY(run(request, name, {}, work_ / "test"));
-    const auto result = read_json_object(files_, work_ / name / "trial.json");
-    const Json value = result.ok() ? result->value("test_loss", Json()) : Json();
+    const fs::path adapter = work_ / name / "adapters.safetensors";
+    if (!files_.exists(adapter)) return Error{ErrorCode::kBadData, "it left no adapter"};
+    const std::string look = name + "-look";
+    TRY(files_.remove(work_ / look));
+    TRY(files_.create_directories(work_ / look));
+    // Moved: the run sees this folder only, and a link in the other is not followed.
+    TRY(files_.rename(adapter, work_ / look / "start.safetensors"));
+    Json request = common(look);
+    request["data"] = (work_ / "look").string();
+    request["resume_adapter_file"] = (work_ / look / "start.safetensors").string();
+    request["iters"] = 1;
+    request["learning_rate"] = 1e-12;
+    request["val_batches"] = -1;
+    const TrainingRun done = TRY(run(request, look, {}, work_ / "look"));
+    const auto result = read_json_object(files_, work_ / look / "trial.json");
+    const Json value = result.ok() ? result->value("first_val_loss", Json()) : Json();
     if (done.exit_status != 0 || !value.is_number() || !std::isfinite(value.get<double>())) {
       const Json error = result.ok() ? result->value("error", Json()) : Json();
       return Error{ErrorCode::kBadData, fmt::format("its adapter has no loss: {}", error.is_string() ? error.get<std::string>() : "the evaluation ended early")};
@@ -76,7 +81,9 @@ class Trainings {
 
  private:
   Json common(const std::string& name) const {
-    return {{"model", plan_.model.string()}, {"adapter_path", (work_ / name).string()}, {"engine", "mlx"}, {"max_seq_length", plan_.max_seq_length}};
+    return {{"model", plan_.model.string()}, {"adapter_path", (work_ / name).string()},     {"engine", "mlx"},
+            {"train", true},                 {"fine_tune_type", dora_ ? "dora" : "lora"},   {"num_layers", -1},
+            {"batch_size", plan_.batch_size}, {"max_seq_length", plan_.max_seq_length}};
   }
 
   Result<TrainingRun> run(const Json& settings, const std::string& name, const std::vector<std::string>& arguments, const fs::path& data) {

@@ -13,13 +13,13 @@
 
 namespace evolora {
 
-struct MlxBenchmarkPlan {
+struct MlxMicrobenchmarkPlan {
   std::vector<MlxProblemShape> shapes;
   int pairs = 5;  // per shape
   std::uint64_t seed = 0;
 };
 
-struct MlxBenchmarkResult {
+struct MlxMicrobenchmarkResult {
   bool passed = false;
   bool too_fast = false;  // faster than the machine's multiply-adds allow
   std::string reason;  // one line; empty if passed
@@ -34,7 +34,7 @@ std::vector<MlxProblemShape> mlx_smollm2_shapes(bool dora, std::int64_t rows);
 
 // Pairs in random order. An arm's turn is two fresh processes, one for the time and one for the memory, both with this pair's content, which never
 // comes again; the candidate's outputs are compared with the baseline's. Errors: kInterrupted; the judge's own failures; the baseline's.
-Result<MlxBenchmarkResult> run_mlx_benchmark(const fs::path& candidate, const fs::path& baseline, const MlxRunnerOptions& options,
-                                             const MlxBenchmarkPlan& plan, const std::atomic<bool>* stop);
+Result<MlxMicrobenchmarkResult> run_mlx_microbenchmark(const fs::path& candidate, const fs::path& baseline, const MlxRunnerOptions& options,
+                                             const MlxMicrobenchmarkPlan& plan, const std::atomic<bool>* stop);
 
 }  // namespace evolora

@@ -1,5 +1,5 @@
 // The loop over pairs and shapes.
-#include "evolve/judge/mlx/mlx_benchmark.h"
+#include "evolve/judge/mlx/mlx_microbenchmark.h"
 
 #include <fmt/format.h>
 
@@ -58,7 +58,7 @@ double median(const std::vector<Turn>& turns, double Turn::* member) {
 
 // One pair; false when the candidate failed, and then the result says how.
 Result<bool> run_pair(Case& c, const fs::path& candidate, const fs::path& baseline, const MlxRunnerOptions& options, Random random,
-                      double peak_flops, MlxBenchmarkResult& result) {
+                      double peak_flops, MlxMicrobenchmarkResult& result) {
   const MlxProblem problem(c.shape, random.bits());
   MlxOutputs mine(problem), theirs(problem);
   const bool candidate_first = random.below(2) == 0;
@@ -111,9 +111,9 @@ std::vector<MlxProblemShape> mlx_smollm2_shapes(bool dora, std::int64_t rows) {
   return shapes;
 }
 
-Result<MlxBenchmarkResult> run_mlx_benchmark(const fs::path& candidate, const fs::path& baseline, const MlxRunnerOptions& options,
-                                             const MlxBenchmarkPlan& plan, const std::atomic<bool>* stop) {
-  MlxBenchmarkResult result;
+Result<MlxMicrobenchmarkResult> run_mlx_microbenchmark(const fs::path& candidate, const fs::path& baseline, const MlxRunnerOptions& options,
+                                             const MlxMicrobenchmarkPlan& plan, const std::atomic<bool>* stop) {
+  MlxMicrobenchmarkResult result;
   std::vector<Case> cases;
   for (const MlxProblemShape& shape : plan.shapes) cases.push_back({shape, {}, {}});
   const double peak_flops = best_fma_peak_flops(static_cast<int>(std::max(1U, std::thread::hardware_concurrency())));
