@@ -45,8 +45,8 @@ Result<Candidate> candidate_of(FileSystem& files, const JudgeArguments& a, const
 
 void print_ratio(const char* what, const std::vector<double>& logs) {
   if (logs.empty()) return;
-  fmt::print("{} {:.3f} x the baseline's (geometric mean of {} pairs), at least {:.3f} x with 90 % confidence\n", what, std::exp(summarize(logs).mean),
-             logs.size(), std::exp(lower_bound(logs)));
+  fmt::print("{} {:.3f} x the baseline's (geometric mean of {} pairs), at least {:.3f} x with 90 % confidence\n", what,
+             std::exp(summarize(logs).mean), logs.size(), std::exp(lower_bound(logs)));
 }
 
 void print_judgement(const Judgement& judgement, std::optional<double> fitness) {
@@ -91,7 +91,8 @@ Status run_judge(const JudgeArguments& a) {
   FileSystem& files = real_file_system();
   if (a.pairs != 0 && (a.pairs < 2 || a.pairs > 1000))
     return Error{ErrorCode::kUsage, fmt::format("--pairs: expected a whole number in [2, 1000], got {}", a.pairs)};
-  if (a.iters < 1 || a.iters > 100'000) return Error{ErrorCode::kUsage, fmt::format("--iters: expected a whole number in [1, 100000], got {}", a.iters)};
+  if (a.iters < 1 || a.iters > 100'000)
+    return Error{ErrorCode::kUsage, fmt::format("--iters: expected a whole number in [1, 100000], got {}", a.iters)};
   if (a.unsafe_no_sandbox) fmt::print(stderr, "evolora: --unsafe-no-sandbox: the program runs with all rights of yours\n");
   const Isolation isolation = a.unsafe_no_sandbox ? Isolation::kNone : Isolation::kSandbox;
   const KernelPack pack = TRY(read_pack(files, a.pack));
@@ -101,7 +102,8 @@ Status run_judge(const JudgeArguments& a) {
   Objective objective = is_mlx ? Objective::kMemory : Objective::kSpeed;
   if (!a.objective.empty()) objective = TRY(objective_from(a.objective));
   if (!is_mlx && objective != Objective::kSpeed)
-    return Error{ErrorCode::kUsage, fmt::format("--objective: {} is for cpu, whose memory is not measured: expected speed, got {}", a.pack, word(objective))};
+    return Error{ErrorCode::kUsage,
+                 fmt::format("--objective: {} is for cpu, whose memory is not measured: expected speed, got {}", a.pack, word(objective))};
   const std::unique_ptr<Judge> judge = TRY(is_mlx ? make_mlx_judge(files, a, pack, isolation) : make_cpu_judge(files, a, pack, isolation));
   const auto seed = static_cast<std::uint64_t>(a.seed);
   const Judgement judgement = TRY(a.confirm ? judge->confirm(candidate, seed, stop) : judge->judge(candidate, seed, stop));

@@ -1,6 +1,6 @@
-// evolora_mlx_pack_trainer REQUEST ANSWER [LIBRARY]: one training run by the MLX engine for a judge of kernel packs, in a sandbox where nothing can be
-// compiled. REQUEST is a file of training settings; LIBRARY a compiled pack for mlx that fills its slots. ANSWER gets {"first_val_loss": ...}, the loss
-// before the first step, or {"error": "..."}; a judge believes it only of runs without a pack.
+// evolora_mlx_pack_trainer REQUEST ANSWER [LIBRARY]: one training run by the MLX engine for a judge of kernel packs, in a sandbox where nothing can
+// be compiled. REQUEST is a file of training settings; LIBRARY a compiled pack for mlx that fills its slots. ANSWER gets {"first_val_loss": ...}, the
+// loss before the first step, or {"error": "..."}; a judge believes it only of runs without a pack.
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
@@ -17,6 +17,8 @@ Result<nlohmann::ordered_json> run(const fs::path& request_file, const char* lib
   FileSystem& files = real_file_system();
   const std::vector<Setting> settings = TRY(read_request_yaml(files, request_file));
   TrainRequest request = TRY(build_train_request(settings, {}));
+  // Products in 16 bits take MLX on CPUs many times as long, and hide differences of losses.
+  request.recipe.mlx = MlxRecipe{.arithmetic = MlxArithmetic::kFp32};
   if (library != nullptr) request.recipe.pack = PackChoice{.folder = library, .library = nullptr, .mlx_library = library, .mlx_name = "pack:judged"};
   Silent silent;
   const TrainResult result = TRY(run_training(request, files, silent, {.stop = nullptr, .version = EVOLORA_VERSION}));

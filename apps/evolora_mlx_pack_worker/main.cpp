@@ -1,8 +1,9 @@
-// evolora_mlx_pack_worker: calls one kernel pack for target mlx for a judge, in a sandbox. Protocol: src/evolve/sandbox/mlx_worker_protocol.h. It loads
-// and calls the pack as the MLX engine does, with the same code.
+// evolora_mlx_pack_worker: calls one kernel pack for target mlx for a judge, in a sandbox. Protocol: src/evolve/sandbox/mlx_worker_protocol.h. It
+// loads and calls the pack as the MLX engine does, with the same code.
 //
-// It narrows itself as evolora_pack_worker does. What is different: MLX is in its memory and has a thread, so that thread is started, and what MLX sets
-// up at its first use is set up, before the pack is loaded; from then on MLX on a CPU needs memory and waiting only. It reports no times and no results.
+// It narrows itself as evolora_pack_worker does. What is different: MLX is in its memory and has a thread, so that thread is started, and what MLX
+// sets up at its first use is set up, before the pack is loaded; from then on MLX on a CPU needs memory and waiting only. It reports no times and no
+// results.
 #include <malloc.h>
 #include <mlx/mlx.h>
 
@@ -91,14 +92,14 @@ class MlxWorker {
     for (std::uint32_t i = 0; i < call_.linear_count; ++i) {
       const MlxWorkerLinear& from = call_.linears[i];
       const bool dense = from.bits == 0;
-      MlxWeight weight{.data = dense ? input(from.values, {from.out, from.in}, dtype)
-                                     : input(from.values, {from.out, from.in * from.bits / 32}, mx::uint32),
-                       .scales = {},
-                       .biases = {},
-                       .bits = from.bits,
-                       .group_size = from.group_size,
-                       .out = from.out,
-                       .in = from.in};
+      MlxWeight weight{
+          .data = dense ? input(from.values, {from.out, from.in}, dtype) : input(from.values, {from.out, from.in * from.bits / 32}, mx::uint32),
+          .scales = {},
+          .biases = {},
+          .bits = from.bits,
+          .group_size = from.group_size,
+          .out = from.out,
+          .in = from.in};
       if (!dense) {
         weight.scales = input(from.scales, {from.out, from.in / from.group_size}, dtype);
         weight.biases = input(from.biases, {from.out, from.in / from.group_size}, dtype);

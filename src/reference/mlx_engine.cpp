@@ -109,15 +109,14 @@ class MlxStepEngine : public StepEngine {
     slots["head_loss"] = word(options_.recipe.head_loss);
     nlohmann::ordered_json fallbacks = nlohmann::ordered_json::array();
     for (const auto& [what, layers] : plan.fallbacks) fallbacks.push_back({{"slot", what.first}, {"reason", what.second}, {"layers", layers}});
-    nlohmann::ordered_json record = {
-            {"name", "mlx"},
-            {"mlx_version", mx::version()},
-            {"device", options_.device == MlxDevice::kGpu ? "gpu" : "cpu"},
-            {"step", compiled_ ? "compiled" : "eager"},
-            {"recipe", mlx_recipe_to_json(options_.recipe)},
-            {"layers", slots},
-            {"fallbacks", fallbacks},
-            {"peak_bytes", mx::get_peak_memory()}};
+    nlohmann::ordered_json record = {{"name", "mlx"},
+                                     {"mlx_version", mx::version()},
+                                     {"device", options_.device == MlxDevice::kGpu ? "gpu" : "cpu"},
+                                     {"step", compiled_ ? "compiled" : "eager"},
+                                     {"recipe", mlx_recipe_to_json(options_.recipe)},
+                                     {"layers", slots},
+                                     {"fallbacks", fallbacks},
+                                     {"peak_bytes", mx::get_peak_memory()}};
     if (!options_.pack_name.empty()) record["pack"] = options_.pack_name;
     return record;
   }

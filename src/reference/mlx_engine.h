@@ -30,8 +30,8 @@ struct MlxEngineOptions {
 };
 
 // Copies the weights into MLX arrays and gives the mapped pages back. Borrows weights and adapters, which must outlive the engine. Only one engine of
-// a process may be used at a time: MLX's default device is global. Errors: those of MlxPack::load; kUnsupported when MLX has no such device; kTooLarge for a size that MLX's
-// 32-bit shapes cannot hold; kInternal with MLX's own message.
+// a process may be used at a time: MLX's default device is global. Errors: those of MlxPack::load; kUnsupported when MLX has no such device;
+// kTooLarge for a size that MLX's 32-bit shapes cannot hold; kInternal with MLX's own message.
 Result<std::unique_ptr<StepEngine>> make_mlx_engine(const MlxEngineOptions& options, const ModelWeights& weights, AdapterSet& adapters);
 
 // What the module exports as evolora_mlx_engine_entry().

@@ -66,7 +66,7 @@ class MlxGraph {
   MlxModel model_;
   std::vector<AdapterModule> modules_;
   std::size_t arrays_per_module_ = 2;
-  std::map<std::pair<std::int64_t, Projection>, std::size_t> index_;  // -> module
+  std::map<std::pair<std::int64_t, Projection>, std::size_t> index_;     // -> module
   std::map<std::pair<std::int64_t, Projection>, MlxPrepared> prepared_;  // of linears that a pack can serve
   MlxSlotPlan plan_;
   std::map<std::pair<std::int64_t, Projection>, MlxLinearGroup> groups_;  // of optimized slots, by layer and first member

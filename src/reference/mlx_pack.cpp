@@ -52,8 +52,8 @@ Result<std::shared_ptr<const MlxPack>> MlxPack::load(const std::filesystem::path
     return failed(fmt::format("expected pack interface {}, got {}: delete the file, it is compiled again", EVOLORA_MLX_PACK_ABI, abi()));
   }
   if (mlx_version() != MLX_VERSION_NUMERIC) {
-    return failed(fmt::format("expected a pack compiled against MLX {}, got {}: delete the file, it is compiled again", MLX_VERSION_NUMERIC,
-                              mlx_version()));
+    return failed(
+        fmt::format("expected a pack compiled against MLX {}, got {}: delete the file, it is compiled again", MLX_VERSION_NUMERIC, mlx_version()));
   }
   Slot lora;
   Slot dora;

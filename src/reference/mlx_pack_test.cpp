@@ -1,5 +1,5 @@
-// Kernel packs for mlx in the MLX engine: the starting packs give the standard DoRA's loss and gradients, what really ran is counted, and a linear that a
-// pack cannot serve keeps mlx-lm's operations, with the reason.
+// Kernel packs for mlx in the MLX engine: the starting packs give the standard slots' loss and gradients, what really ran is counted, and a linear
+// that a pack cannot serve keeps mlx-lm's operations, with the reason.
 #include "reference/mlx_pack.h"
 
 #include <gmock/gmock.h>
@@ -18,7 +18,8 @@ using Json = nlohmann::ordered_json;
 
 // A pack's text around the body of dora_linear.
 std::string source_of(const std::string& body) {
-  return "#include \"evolora_mlx_pack.h\"\nmx::array evolora_mlx_dora_linear(const mx::array& x, const evolora_mlx::Linear& linear) {\n" + body + "\n}\n";
+  return "#include \"evolora_mlx_pack.h\"\nmx::array evolora_mlx_dora_linear(const mx::array& x, const evolora_mlx::Linear& linear) {\n" + body +
+         "\n}\n";
 }
 
 // y = x W^T + bias, without any adapter: the shapes are right.
@@ -86,16 +87,17 @@ class MlxPackTest : public ::testing::Test {
   TestFolder folder_;
 };
 
-TEST_F(MlxPackTest, StartingPacksAreTheStandardDora) {
+TEST_F(MlxPackTest, StartingPacksAreTheStandardSlots) {
   TestModel quantized, dense;
   quantized.model_type = "qwen2";  // with biases
   quantized.quantization = AffineQuantization{.bits = 8, .group_size = 32};
+  dense.model_type = "qwen2";
   dense.quantization.reset();
-  for (const std::string name : {"dora_linear", "dora_linear_factored"}) {
+  for (const std::string name : {"dora_linear", "dora_linear_factored", "lora_linear"}) {
     const MlxEngineOptions options = with_starting_pack(name);
     for (const TestModel& model : {quantized, dense}) {
       const ModelWeights weights = load_test_model(model, folder_ / "model");
-      AdapterSet set = adapters(weights, true);
+      AdapterSet set = adapters(weights, name.starts_with("dora"));
       const Batch batch = make_batch({17, 9, 33}, model.vocab_size, 10);
       const Stepped standard = step(weights, set, {}, batch);
       const Stepped packed = step(weights, set, options, batch);
@@ -132,7 +134,8 @@ TEST_F(MlxPackTest, ALinearThatThePackCannotServeKeepsTheStandardOperationsAndSa
     const char* reason;
   } cases[] = {
       {"if (linear.weight.out == 96) return mx::reshape(x, {3, 1});", "does not apply to gate|up: mlp.gate_proj: MLX: "},
-      {"if (linear.weight.out == 96) return mx::zeros({1, 1, 5}, x.dtype());", "mlp.gate_proj: its result has shape (1, 1, 5) and 4 bytes an element"},
+      {"if (linear.weight.out == 96) return mx::zeros({1, 1, 5}, x.dtype());",
+       "mlp.gate_proj: its result has shape (1, 1, 5) and 4 bytes an element"},
       {"if (linear.weight.out == 96) return mx::zeros({1, 1, 96}, mx::float16);", "and 2 bytes an element, expected (1, 1, 96) and 4"},
   };
   const std::string dora = *real_file_system().read(fs::path(EVOLORA_SOURCE_DIR) / "examples/packs/mlx/dora_linear/kernel.cpp");

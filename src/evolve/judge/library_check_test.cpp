@@ -58,8 +58,7 @@ TEST_F(LibraryCheck, WhatCouldRememberOrRunEarlyIsRefused) {
 
 // g++ makes one writable pointer for code that unwinds, in .data.
 TEST_F(LibraryCheck, PacksOnMlxMayUnwindAndKeepNothing) {
-  const std::string unwinds =
-      "struct S { ~S(); }; void g(); void f() { S s; g(); } extern \"C\" int __gxx_personality_v0(...);\n";
+  const std::string unwinds = "struct S { ~S(); }; void g(); void f() { S s; g(); } extern \"C\" int __gxx_personality_v0(...);\n";
   const std::vector<std::byte> honest = build(unwinds, {"-Wl,-z,relro,-z,now"});
   EXPECT_NE(library_problem(honest), std::nullopt);
   EXPECT_EQ(library_problem(honest, PackTarget::kMlx), std::nullopt);

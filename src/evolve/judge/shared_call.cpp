@@ -121,7 +121,8 @@ Status SharedCall::place(LoraDirection direction, const LoraProblem& problem, co
   }
   const std::size_t fences = input_fences_.size() + output_fences_.size();
   if (full_ || fences > static_cast<std::size_t>(kWorkerMaxFences)) {
-    return Error{ErrorCode::kTooLarge, fmt::format("{}: does not fit the {} bytes shared with a worker", problem.shape.name(), memory_.input_bytes())};
+    return Error{ErrorCode::kTooLarge,
+                 fmt::format("{}: does not fit the {} bytes shared with a worker", problem.shape.name(), memory_.input_bytes())};
   }
   for (const std::uint64_t offset : input_fences_) call.fences[call.fence_count++] = {.offset = offset, .output = 0};
   for (const std::uint64_t offset : output_fences_) call.fences[call.fence_count++] = {.offset = offset, .output = 1};

@@ -18,7 +18,8 @@ constexpr std::size_t kBenchmarkBytes = std::size_t{128} << 20;
 class SourceJudge::Cascade : public PackGates {
  public:
   Cascade(SourceJudge& judge, const Candidate& candidate, std::uint64_t seed, const std::atomic<bool>* stop)
-      : PackGates(judge.files_, {judge.options_.start, judge.options_.work, judge.options_.isolation}, candidate, seed, stop), options_(judge.options_) {}
+      : PackGates(judge.files_, {judge.options_.start, judge.options_.work, judge.options_.isolation}, candidate, seed, stop),
+        options_(judge.options_) {}
 
   Result<bool> numerics() {
     TRY(enter("numerics"));

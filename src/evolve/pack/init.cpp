@@ -21,7 +21,7 @@ Result<const StartingPack*> find_pack(const EvolveFolderRequest& request) {
     if (pack.target == request.target) names.push_back(pack.name);
   }
   if (names.empty()) return Error{ErrorCode::kUsage, fmt::format("--target: expected {}, got '{}'", fmt::join(targets, " or "), request.target)};
-  const std::string name = request.slot == "lora_linear" ? "lora_linear_group" : request.slot;
+  const std::string name = request.target == "cpu" && request.slot == "lora_linear" ? "lora_linear_group" : request.slot;
   for (const StartingPack& pack : starting_packs()) {
     if (pack.target == request.target && pack.name == name) return &pack;
   }
@@ -99,7 +99,7 @@ pack, every measurement in a fresh process. The second also trains with both for
 or the judge has seen:
 
 ```
-evolora train --train --engine mlx --fine-tune-type dora --model {model} --data {data} --recipe {folder}/recipe.json
+evolora train --train --engine mlx --fine-tune-type {adapter} --model {model} --data {data} --recipe {folder}/recipe.json
 ```
 
 ## What may change
@@ -122,8 +122,9 @@ Result<std::string> readme(const StartingPack& pack, const fs::path& folder, con
   PackSources sources = pack.files;
   sources.erase(kPackManifest);
   const std::vector<PackParameter> parameters = TRY(pack_parameters(sources));
-  return fmt::format(fmt::runtime(manifest.target == PackTarget::kMlx ? kMlxReadme : kReadme), fmt::arg("name", pack.name), fmt::arg("target", pack.target),
-                     fmt::arg("slots", fmt::format("{}", fmt::join(manifest.slots, " and "))), fmt::arg("folder", folder.string()),
+  return fmt::format(fmt::runtime(manifest.target == PackTarget::kMlx ? kMlxReadme : kReadme), fmt::arg("name", pack.name),
+                     fmt::arg("target", pack.target), fmt::arg("slots", fmt::format("{}", fmt::join(manifest.slots, " and "))),
+                     fmt::arg("folder", folder.string()), fmt::arg("adapter", manifest.serves("dora_linear") ? "dora" : "lora"),
                      fmt::arg("model", request.model.empty() ? "MODEL" : request.model),
                      fmt::arg("data", request.data.empty() ? "DATA" : request.data),
                      fmt::arg("files", fmt::format("`{}`", fmt::join(manifest.files, "`, `"))), fmt::arg("parameters", parameter_table(parameters)));

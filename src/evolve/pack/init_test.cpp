@@ -35,8 +35,9 @@ TEST(EvolveInit, EveryStartingPackBecomesAFolder) {
     EXPECT_EQ(with_parameters(pack->sources, pack_genome(*parameters)).value(), pack->sources);
     EXPECT_EQ(files.read(folder / "recipe.json").value(), "{\"pack\": \"pack\"}\n");
     const std::string readme = files.read(folder / "README.md").value();
-    for (const std::string& part :
-         {std::string("--model models/m --data d"), mlx ? std::string("evolora judge candidate.cpp --pack") : "| " + parameters->front().gene.name + " | ", "`" + pack->manifest.files.front() + "`"}) {
+    for (const std::string& part : {std::string("--model models/m --data d"),
+                                    mlx ? std::string("evolora judge candidate.cpp --pack") : "| " + parameters->front().gene.name + " | ",
+                                    "`" + pack->manifest.files.front() + "`"}) {
       EXPECT_NE(readme.find(part), std::string::npos) << part << "\n" << readme;
     }
   }

@@ -1,5 +1,5 @@
-// What a judge and the worker of packs on MLX say to each other, beside worker_protocol.h: the same pipes, files and answers, another call. The call is
-// a chain of linears, each of which has the one before it as input, with the gradient of the last one's output.
+// What a judge and the worker of packs on MLX say to each other, beside worker_protocol.h: the same pipes, files and answers, another call. The call
+// is a chain of linears, each of which has the one before it as input, with the gradient of the last one's output.
 #pragma once
 
 #include <cstdint>

@@ -82,8 +82,8 @@ class SandboxedProcess {
   // Halts all its threads until thaw(), within microseconds: what they have not done by then, they do after thaw().
   void freeze();
   void thaw();
-  // As the kernel counts it, which the program cannot change: what is in memory, and the most that was since the start or restart_peak_memory(). Zeros
-  // when it is gone.
+  // As the kernel counts it, which the program cannot change: what is in memory, and the most that was since the start or restart_peak_memory().
+  // Zeros when it is gone.
   struct Memory {
     std::size_t resident_bytes = 0;
     std::size_t peak_bytes = 0;

@@ -183,9 +183,10 @@ Result<fs::path> mlx_folder_of_packs() {
   std::error_code ignored;
   for (const fs::path& part : {folder / "include" / "mlx" / "version.h", folder / "lib" / "libmlx.so"}) {
     if (fs::exists(part, ignored)) continue;
-    return Error{ErrorCode::kDependency, fmt::format("kernel packs for mlx are compiled against MLX: {} does not exist; run tools/bootstrap.sh build, or "
-                                                     "set EVOLORA_MLX_FOLDER to the folder mlx of its wheel",
-                                                     part.string())};
+    return Error{ErrorCode::kDependency,
+                 fmt::format("kernel packs for mlx are compiled against MLX: {} does not exist; run tools/bootstrap.sh build, or "
+                             "set EVOLORA_MLX_FOLDER to the folder mlx of its wheel",
+                             part.string())};
   }
   return fs::absolute(folder).lexically_normal();
 }
@@ -196,8 +197,9 @@ Status check_pack_target(FileSystem& files, const fs::path& folder, PackTarget t
   const nlohmann::ordered_json json = TRY(read_settings_object(files, path));
   const PackManifest manifest = TRY(manifest_from_json(json, path.string()));
   if (manifest.target == target) return {};
-  return Error{ErrorCode::kUsage, fmt::format("{}: target: expected \"{}\", got \"{}\": {}", path.string(), word(target), word(manifest.target),
-                                              target == PackTarget::kCpu ? "packs for mlx run with --engine mlx" : "--engine mlx runs packs for mlx")};
+  return Error{ErrorCode::kUsage,
+               fmt::format("{}: target: expected \"{}\", got \"{}\": {}", path.string(), word(target), word(manifest.target),
+                           target == PackTarget::kCpu ? "packs for mlx run with --engine mlx" : "--engine mlx runs packs for mlx")};
 }
 
 Result<std::shared_ptr<const PackLibrary>> open_pack(FileSystem& files, PackCompiler& compiler, const fs::path& folder) {

@@ -19,9 +19,9 @@ using Words = std::set<std::string_view>;
 
 const Words kHeaders = {"<algorithm>", "<cmath>", "<cstddef>", "<cstdint>", "<cstring>", "<immintrin.h>", "\"evolora_pack.h\""};
 // array.h and its like, and not mlx.h, which brings files and exported functions too.
-const Words kMlxHeaders = {"<algorithm>", "<cmath>",  "<cstddef>",     "<cstdint>",    "<functional>",  "<optional>",         "<string>",
-                           "<utility>",   "<vector>", "<mlx/array.h>", "<mlx/fast.h>", "<mlx/linalg.h>", "<mlx/ops.h>", "<mlx/transforms.h>",
-                           "\"evolora_mlx_pack.h\""};
+const Words kMlxHeaders = {"<algorithm>",  "<cmath>",        "<cstddef>",   "<cstdint>",          "<functional>",
+                           "<optional>",   "<string>",       "<utility>",   "<vector>",           "<mlx/array.h>",
+                           "<mlx/fast.h>", "<mlx/linalg.h>", "<mlx/ops.h>", "<mlx/transforms.h>", "\"evolora_mlx_pack.h\""};
 const Words kDirectives = {"include", "define", "undef", "if", "ifdef", "ifndef", "elif", "else", "endif", "pragma", "error"};
 const Words kAttributes = {"aligned", "always_inline", "cold",      "const",        "fallthrough", "flatten",   "gnu",
                            "hot",     "likely",        "may_alias", "maybe_unused", "nodiscard",   "noinline",  "nonnull",
@@ -106,13 +106,12 @@ const Words kMlxForbidden = {
     "save", "load", "save_safetensors", "load_safetensors", "save_gguf", "load_gguf", "export_function", "import_function", "exporter",
     "export_to_dot", "print_graph", "set_printoptions", "get_global_formatter",
     // MLX compiles for CPUs by starting a compiler.
-    "compile", "enable_compile", "disable_compile", "set_compile_mode", "precompiled_cuda_kernel",
-    "eval", "async_eval", "synchronize", "item", "data", "buffer", "raw_ptr", "set_data", "copy_shared_buffer", "overwrite_descriptor", "detach",
-    "set_tracer", "primitive", "Primitive", "event", "Event", "attach_event", "allocator", "Buffer",
-    "set_default_device", "set_default_stream", "new_stream", "StreamContext", "clear_cache", "set_cache_limit", "set_memory_limit",
-    "set_wired_limit", "reset_peak_memory", "get_peak_memory", "get_active_memory", "distributed",
-    "thread", "jthread", "this_thread", "exception_ptr", "current_exception", "rethrow_exception", "ostringstream", "istringstream", "stringstream",
-    "fstream", "ifstream", "ofstream", "chrono", "random_device", "KeySequence", "set_terminate", "terminate"};
+    "compile", "enable_compile", "disable_compile", "set_compile_mode", "precompiled_cuda_kernel", "eval", "async_eval", "synchronize", "item",
+    "data", "buffer", "raw_ptr", "set_data", "copy_shared_buffer", "overwrite_descriptor", "detach", "set_tracer", "primitive", "Primitive", "event",
+    "Event", "attach_event", "allocator", "Buffer", "set_default_device", "set_default_stream", "new_stream", "StreamContext", "clear_cache",
+    "set_cache_limit", "set_memory_limit", "set_wired_limit", "reset_peak_memory", "get_peak_memory", "get_active_memory", "distributed", "thread",
+    "jthread", "this_thread", "exception_ptr", "current_exception", "rethrow_exception", "ostringstream", "istringstream", "stringstream", "fstream",
+    "ifstream", "ofstream", "chrono", "random_device", "KeySequence", "set_terminate", "terminate"};
 
 // Not as a call. They are good names for variables, and no allowed header declares the functions.
 const Words kForbiddenCalls = {"open",    "openat",   "creat",        "read",        "write",   "close",     "fread",       "fwrite", "fclose",

@@ -49,7 +49,7 @@ Result<Turn> take_turn(const fs::path& library, const MlxRunnerOptions& options,
   return turn;
 }
 
-double median(const std::vector<Turn>& turns, double Turn::* member) {
+double median(const std::vector<Turn>& turns, double Turn::*member) {
   std::vector<double> values;
   for (const Turn& turn : turns) values.push_back(turn.*member);
   std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());
@@ -57,8 +57,8 @@ double median(const std::vector<Turn>& turns, double Turn::* member) {
 }
 
 // One pair; false when the candidate failed, and then the result says how.
-Result<bool> run_pair(Case& c, const fs::path& candidate, const fs::path& baseline, const MlxRunnerOptions& options, Random random,
-                      double peak_flops, MlxMicrobenchmarkResult& result) {
+Result<bool> run_pair(Case& c, const fs::path& candidate, const fs::path& baseline, const MlxRunnerOptions& options, Random random, double peak_flops,
+                      MlxMicrobenchmarkResult& result) {
   const MlxProblem problem(c.shape, random.bits());
   MlxOutputs mine(problem), theirs(problem);
   const bool candidate_first = random.below(2) == 0;
@@ -112,7 +112,7 @@ std::vector<MlxProblemShape> mlx_smollm2_shapes(bool dora, std::int64_t rows) {
 }
 
 Result<MlxMicrobenchmarkResult> run_mlx_microbenchmark(const fs::path& candidate, const fs::path& baseline, const MlxRunnerOptions& options,
-                                             const MlxMicrobenchmarkPlan& plan, const std::atomic<bool>* stop) {
+                                                       const MlxMicrobenchmarkPlan& plan, const std::atomic<bool>* stop) {
   MlxMicrobenchmarkResult result;
   std::vector<Case> cases;
   for (const MlxProblemShape& shape : plan.shapes) cases.push_back({shape, {}, {}});

@@ -35,7 +35,8 @@ constexpr std::array<std::int64_t, 6> kWidths = {47, 5, 49, 113, 33, 96};
 constexpr std::array<std::int64_t, 4> kRanks = {8, 17, 1, 16};
 
 MlxProblemShape shape_of(bool dora, const Kind& kind, std::int64_t n, Random& random) {
-  const std::int64_t in = kind.bits == 0 ? 2 + static_cast<std::int64_t>(random.below(200)) : kind.group_size * static_cast<std::int64_t>(1 + random.below(4));
+  const std::int64_t in =
+      kind.bits == 0 ? 2 + static_cast<std::int64_t>(random.below(200)) : kind.group_size * static_cast<std::int64_t>(1 + random.below(4));
   MlxProblemShape shape{.dora = dora, .bits = kind.bits, .group_size = kind.group_size, .dtype = kind.dtype, .n = n};
   shape.widths = {in, kWidths[random.below(kWidths.size())]};
   shape.rank = kRanks[random.below(kRanks.size())];

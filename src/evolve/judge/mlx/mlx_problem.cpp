@@ -139,7 +139,8 @@ std::optional<std::string> compare_bits(const std::string& name, const std::vect
 
 // One line, or nothing if the norm of the difference is at most `factor` times that of expected.
 template <typename Value>
-std::optional<std::string> compare_norms(const std::string& name, const std::vector<Value>& expected, const std::vector<float>& actual, double factor) {
+std::optional<std::string> compare_norms(const std::string& name, const std::vector<Value>& expected, const std::vector<float>& actual,
+                                         double factor) {
   double error = 0, size = 0;
   for (std::size_t i = 0; i < expected.size(); ++i) {
     const auto e = static_cast<double>(expected[i]), a = static_cast<double>(actual[i]);
@@ -199,7 +200,8 @@ MlxOutputs::MlxOutputs(const MlxProblem& problem) {
   y.assign(count_of(problem.shape.n, problem.shape.widths.back()), kNan);
   dx.assign(count_of(problem.shape.n, problem.shape.widths.front()), kNan);
   for (const MlxProblem::Linear& linear : problem.linears) {
-    linears.push_back({std::vector<float>(linear.a.size(), kNan), std::vector<float>(linear.b.size(), kNan), std::vector<float>(linear.m.size(), kNan)});
+    linears.push_back(
+        {std::vector<float>(linear.a.size(), kNan), std::vector<float>(linear.b.size(), kNan), std::vector<float>(linear.m.size(), kNan)});
   }
 }
 
@@ -229,7 +231,8 @@ MlxExpectation::MlxExpectation(const MlxProblem& problem) : dtype_(problem.shape
 
   const Matrix xa = product(n, in, rank, x_at, a_at);
   Matrix v = product(n, in, out, x_at, [&](std::size_t k, std::size_t j) { return exact(w[j * width(in) + k]); });
-  const Matrix xab = product(n, rank, out, [&](std::size_t i, std::size_t r) { return xa[i * width(rank) + r]; }, b_at);
+  const Matrix xab = product(
+      n, rank, out, [&](std::size_t i, std::size_t r) { return xa[i * width(rank) + r]; }, b_at);
   for (std::size_t i = 0; i < v.size(); ++i) v[i].add(scale * xab[i].value, std::abs(scale) * xab[i].magnitude);
 
   Output y{.name = "y", .values = {}, .magnitudes = {}};
@@ -250,8 +253,10 @@ MlxExpectation::MlxExpectation(const MlxProblem& problem) : dtype_(problem.shape
   const auto dvb_at = [&](std::size_t i, std::size_t r) { return dvb[i * width(rank) + r]; };
   const Matrix dx_adapter = product(n, rank, in, dvb_at, [&](std::size_t r, std::size_t k) { return a_at(k, r); });
   for (std::size_t i = 0; i < dx.size(); ++i) dx[i].add(scale * dx_adapter[i].value, std::abs(scale) * dx_adapter[i].magnitude);
-  const Matrix da = product(in, n, rank, [&](std::size_t k, std::size_t i) { return x_at(i, k); }, dvb_at);
-  const Matrix db = product(rank, n, out, [&](std::size_t r, std::size_t i) { return xa[i * width(rank) + r]; }, dv_at);
+  const Matrix da = product(
+      in, n, rank, [&](std::size_t k, std::size_t i) { return x_at(i, k); }, dvb_at);
+  const Matrix db = product(
+      rank, n, out, [&](std::size_t r, std::size_t i) { return xa[i * width(rank) + r]; }, dv_at);
 
   const auto output = [&](const char* name, const Matrix& sums, double factor) {
     Output result{.name = name, .values = {}, .magnitudes = {}};

@@ -63,10 +63,10 @@ struct MlxOutputs {
   std::vector<Linear> linears;
 };
 
-// The results of one linear in fp64, and how far others may be from them. Of a model in fp32 per element: 6 sqrt(t) eps times the sum of the magnitudes
-// of the t terms (Higham & Mary 2019, doi 10.1137/18M1226312), where the magnitudes include those that make the row norm; so zeros, scaled outputs or
-// sums in fewer bits cannot pass, whatever the size of the output. Of a model in 16 bits such a bound is wider than the outputs: there the Euclidean
-// norm of an output's error may be 6 sqrt(t) eps times that of the output.
+// The results of one linear in fp64, and how far others may be from them. Of a model in fp32 per element: 6 sqrt(t) eps times the sum of the
+// magnitudes of the t terms (Higham & Mary 2019, doi 10.1137/18M1226312), where the magnitudes include those that make the row norm; so zeros, scaled
+// outputs or sums in fewer bits cannot pass, whatever the size of the output. Of a model in 16 bits such a bound is wider than the outputs: there the
+// Euclidean norm of an output's error may be 6 sqrt(t) eps times that of the output.
 class MlxExpectation {
  public:
   // problem: of one linear.
@@ -88,8 +88,8 @@ class MlxExpectation {
 // Nothing if both are the same to the bit, else one line naming output and index.
 std::optional<std::string> bit_difference(const MlxOutputs& a, const MlxOutputs& b);
 
-// Nothing if every output of actual is within 6 sqrt(t) eps of expected, in the Euclidean norm, for chains: t is the largest number of terms times the
-// number of linears. Not finite numbers differ from everything.
+// Nothing if every output of actual is within 6 sqrt(t) eps of expected, in the Euclidean norm, for chains: t is the largest number of terms times
+// the number of linears. Not finite numbers differ from everything.
 std::optional<std::string> norm_difference(const MlxProblemShape& shape, const MlxOutputs& expected, const MlxOutputs& actual);
 
 }  // namespace evolora

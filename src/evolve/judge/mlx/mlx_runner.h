@@ -26,7 +26,8 @@ enum class MlxMeasure {
   kMemory,  // arrays are mappings of their own; slower
 };
 
-// Not thread-safe; ends with the thread that started it. A process that has run a call has seen its inputs: for measurements, start one for each call.
+// Not thread-safe; ends with the thread that started it. A process that has run a call has seen its inputs: for measurements, start one for each
+// call.
 class MlxRunner {
  public:
   // kBadData: the candidate's fault, as it does not load, ends the worker or takes too long. kDependency: no worker program (a build without MLX), no
@@ -35,8 +36,8 @@ class MlxRunner {
 
   bool serves(bool dora) const { return (worker_.functions() & (dora ? 2U : 1U)) != 0; }
 
-  // Forward and backward of the whole chain; outputs, all NaN at the call, get what it wrote. kBadData with one line: the candidate's fault, MLX's own
-  // refusal among them; afterwards no further call works. kTooLarge: the problem does not fit. Other codes: the judge's own failure.
+  // Forward and backward of the whole chain; outputs, all NaN at the call, get what it wrote. kBadData with one line: the candidate's fault, MLX's
+  // own refusal among them; afterwards no further call works. kTooLarge: the problem does not fit. Other codes: the judge's own failure.
   Result<MlxRun> run(const MlxProblem& problem, MlxMeasure measure, MlxOutputs& outputs);
 
  private:

@@ -22,7 +22,8 @@ const char* direction_of(const std::vector<double>& logs) {
 class MlxSourceJudge::Cascade : public PackGates {
  public:
   Cascade(MlxSourceJudge& judge, const Candidate& candidate, std::uint64_t seed, const std::atomic<bool>* stop)
-      : PackGates(judge.files_, {judge.options_.start, judge.options_.work, judge.options_.isolation}, candidate, seed, stop), options_(judge.options_) {}
+      : PackGates(judge.files_, {judge.options_.start, judge.options_.work, judge.options_.isolation}, candidate, seed, stop),
+        options_(judge.options_) {}
 
   Result<bool> numerics() {
     TRY(enter("numerics"));

@@ -1,6 +1,6 @@
-// The judge of kernel packs for target mlx: parse, rules, compile, numerics, determinism, microbenchmark (time and memory), training. Compiler, candidate
-// and trainings run in sandboxes; inputs, reference, clock, memory meter, losses and verdict are this side's. On CPUs only: what a GPU's driver needs is
-// more than the sandbox gives, so a pack's kernel text for Metal or CUDA is compiled by nobody here.
+// The judge of kernel packs for target mlx: parse, rules, compile, numerics, determinism, microbenchmark (time and memory), training. Compiler,
+// candidate and trainings run in sandboxes; inputs, reference, clock, memory meter, losses and verdict are this side's. On CPUs only: what a GPU's
+// driver needs is more than the sandbox gives, so a pack's kernel text for Metal or CUDA is compiled by nobody here.
 #pragma once
 
 #include <memory>
@@ -27,8 +27,8 @@ struct MlxSourceJudgeOptions {
 };
 
 // A candidate stands for its sources, or the start's if it has none, with its genome as parameters; it may differ from the start in marked blocks
-// only. log_speed and log_memory: MlxMicrobenchmarkResult's, means over the pack's slots. details.training: what the training gate saw, or why there was
-// none. Not thread-safe; all calls from one thread.
+// only. log_speed and log_memory: MlxMicrobenchmarkResult's, means over the pack's slots. details.training: what the training gate saw, or why there
+// was none. Not thread-safe; all calls from one thread.
 class MlxSourceJudge : public Judge {
  public:
   // kDependency: no sandbox here (with Isolation::kSandbox), or a build without MLX; kIo.

@@ -74,16 +74,22 @@ class Trainings {
     const Json value = result.ok() ? result->value("first_val_loss", Json()) : Json();
     if (done.exit_status != 0 || !value.is_number() || !std::isfinite(value.get<double>())) {
       const Json error = result.ok() ? result->value("error", Json()) : Json();
-      return Error{ErrorCode::kBadData, fmt::format("its adapter has no loss: {}", error.is_string() ? error.get<std::string>() : "the evaluation ended early")};
+      return Error{ErrorCode::kBadData,
+                   fmt::format("its adapter has no loss: {}", error.is_string() ? error.get<std::string>() : "the evaluation ended early")};
     }
     return value.get<double>();
   }
 
  private:
   Json common(const std::string& name) const {
-    return {{"model", plan_.model.string()}, {"adapter_path", (work_ / name).string()},     {"engine", "mlx"},
-            {"train", true},                 {"fine_tune_type", dora_ ? "dora" : "lora"},   {"num_layers", -1},
-            {"batch_size", plan_.batch_size}, {"max_seq_length", plan_.max_seq_length}};
+    return {{"model", plan_.model.string()},
+            {"adapter_path", (work_ / name).string()},
+            {"engine", "mlx"},
+            {"train", true},
+            {"fine_tune_type", dora_ ? "dora" : "lora"},
+            {"num_layers", -1},
+            {"batch_size", plan_.batch_size},
+            {"max_seq_length", plan_.max_seq_length}};
   }
 
   Result<TrainingRun> run(const Json& settings, const std::string& name, const std::vector<std::string>& arguments, const fs::path& data) {
@@ -143,7 +149,8 @@ Result<std::optional<std::string>> finish(FileSystem& files, Trainings& training
   if (arm.run.exit_status != 0) {
     const auto trial = read_json_object(files, work / arm.name / "trial.json");
     const Json error = trial.ok() ? trial->value("error", Json()) : Json();
-    return std::optional<std::string>(error.is_string() ? error.get<std::string>() : fmt::format("its process ended with status {}", arm.run.exit_status));
+    return std::optional<std::string>(error.is_string() ? error.get<std::string>()
+                                                        : fmt::format("its process ended with status {}", arm.run.exit_status));
   }
   const auto loss = trainings.loss(arm.name);
   if (!loss.ok() && loss.error().code != ErrorCode::kBadData) return loss.error();

@@ -1,5 +1,5 @@
-// The training gate for packs on MLX: short runs with the candidate and with the baseline, in pairs with the same seed and data, in sandboxes; and the
-// loss of the adapters that they left, computed by a process that has no pack in it.
+// The training gate for packs on MLX: short runs with the candidate and with the baseline, in pairs with the same seed and data, in sandboxes; and
+// the loss of the adapters that they left, computed by a process that has no pack in it.
 #pragma once
 
 #include <atomic>
@@ -32,8 +32,8 @@ struct MlxTrainingResult {
   nlohmann::ordered_json details;             // per pair: seconds, peak bytes, loss
 };
 
-// dora: of the adapters that are trained. work: a folder of the caller's, emptied. Loss is that of data's valid.jsonl, or of train.jsonl if it has none.
-// Errors: kInterrupted; kDependency; the judge's own failures; kInternal for a baseline that does not train.
+// dora: of the adapters that are trained. work: a folder of the caller's, emptied. Loss is that of data's valid.jsonl, or of train.jsonl if it has
+// none. Errors: kInterrupted; kDependency; the judge's own failures; kInternal for a baseline that does not train.
 Result<MlxTrainingResult> run_mlx_training(FileSystem& files, const fs::path& candidate, const fs::path& baseline, bool dora, Isolation isolation,
                                            const MlxTrainingPlan& plan, const fs::path& work, std::uint64_t seed, const std::atomic<bool>* stop);
 
