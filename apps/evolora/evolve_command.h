@@ -26,9 +26,15 @@ Result<OpenedSearch> open_search(const fs::path& folder);
 
 // "1.234 x (at least 1.19 x)" of log ratios; "" for none.
 std::string ratio_text(const std::vector<double>& logs);
+// "speed 1.234 x (...), memory ...", of what was measured.
+std::string measured_text(const Judgement& judgement);
+// What training with a kernel pack showed, if it was tried: "speed ..., memory ...: REASON"; "" otherwise.
+std::string training_text(const Judgement& judgement);
 // "threads=2 recompute=block", or "-"; against another genome: "threads 1 -> 2".
 std::string genome_text(const Genome& genome);
 std::string genome_difference(const Genome& from, const Genome& to);
+// The same of candidates; "other code" where sources differ as well.
+std::string candidate_difference(const Candidate& from, const Candidate& to);
 // Every run, every finalist, and what may be claimed.
 void print_search_state(const SearchPlan& plan, const SearchState& state);
 nlohmann::ordered_json search_state_to_json(const SearchPlan& plan, const SearchState& state);

@@ -5,6 +5,10 @@
 
 #include <algorithm>
 
+#include "evolve/llm/pack_prompt.h"
+#include "evolve/pack_judge.h"
+#include "evolve/search_subject.h"
+
 namespace evolora {
 namespace {
 
@@ -57,12 +61,17 @@ Status check_llm_proposer(const std::optional<LlmInput>& llm, const std::vector<
   return Error{ErrorCode::kUsage, "--llm: none of the search's proposers is llm, so it would do nothing"};
 }
 
-Result<std::unique_ptr<LlmSession>> open_llm_session(LlmInput input, Objective objective, FileSystem& files, const fs::path& search_folder,
-                                                     const std::atomic<bool>* stop) {
-  input.config.proposer.prompt.objective = objective_text(objective);
+Result<std::unique_ptr<LlmSession>> open_llm_session(LlmInput input, const SearchPlan& plan, const AgreeGenomeAndSources& agree, FileSystem& files,
+                                                     const fs::path& search_folder, const std::atomic<bool>* stop) {
+  if (searches_pack(plan)) {
+    const PackJudgeSettings judge = TRY(pack_judge_from_json(plan.judge, "plan"));
+    input.config.proposer.prompt.objective = pack_objective(judge.manifest);
+  } else {
+    input.config.proposer.prompt.objective = objective_text(plan.objective);
+  }
   std::unique_ptr<LlmSession> session = input.replay.empty()
-                                            ? TRY(LlmSession::open(files, std::move(input.config), std::move(input.key), search_folder, stop, {}))
-                                            : TRY(LlmSession::replay(files, std::move(input.config), input.replay, {}));
+                                            ? TRY(LlmSession::open(files, std::move(input.config), std::move(input.key), search_folder, stop, agree))
+                                            : TRY(LlmSession::replay(files, std::move(input.config), input.replay, agree));
   TRY(check_settings(files, search_folder / "llm" / "settings.sha256", session->digest()));
   return session;
 }

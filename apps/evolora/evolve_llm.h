@@ -8,8 +8,8 @@
 
 #include "base/file_system.h"
 #include "command.h"
-#include "evolve/fitness.h"
 #include "evolve/llm/llm_session.h"
+#include "evolve/search_plan.h"
 
 namespace evolora {
 
@@ -34,9 +34,9 @@ Result<std::optional<LlmInput>> take_llm_input(const LlmFlags& flags, FileSystem
 // kUsage if one of llm (whether there is an input) and proposers (of the search) has "llm" and the other does not.
 Status check_llm_proposer(const std::optional<LlmInput>& llm, const std::vector<std::string>& proposers);
 
-// The session in the search's folder. A search that goes on must ask as it did before: the digest of all that decides it is kept in
-// llm/settings.sha256, and another one is kUsage.
-Result<std::unique_ptr<LlmSession>> open_llm_session(LlmInput input, Objective objective, FileSystem& files, const fs::path& search_folder,
-                                                     const std::atomic<bool>* stop);
+// The session in the search's folder. agree: of the search's subject. A search that goes on must ask as it did before: the digest of all that decides
+// it is kept in llm/settings.sha256, and another one is kUsage.
+Result<std::unique_ptr<LlmSession>> open_llm_session(LlmInput input, const SearchPlan& plan, const AgreeGenomeAndSources& agree, FileSystem& files,
+                                                     const fs::path& search_folder, const std::atomic<bool>* stop);
 
 }  // namespace evolora

@@ -1,7 +1,9 @@
 // `evolora evolve status`, `best` and `show`: what an archive holds, also while its search runs.
 #include <fmt/format.h>
 
+#include "evolve/pack/source_difference.h"
 #include "evolve/recipe_space.h"
+#include "evolve/search_subject.h"
 #include "evolve_command.h"
 #include "terminal.h"
 
@@ -35,9 +37,7 @@ Status run_status(const LookArguments& a) {
 Status write_export(const fs::path& out, const OpenedSearch& search, const Finalist& best) {
   FileSystem& files = real_file_system();
   const Individual& one = search.state.runs[static_cast<std::size_t>(best.run)].population.at(best.number);
-  TRY(files.create_directories(out));
-  TRY(write_file_atomically(files, out / "recipe.json", recipe_json_of(one.candidate.genome).dump(2) + "\n"));
-  for (const auto& [name, text] : one.candidate.sources) TRY(write_file_atomically(files, out / fs::path(name).filename(), text));
+  TRY(export_candidate(files, out, search.plan, one.candidate));
   const Json proof = {{"plan_sha256", search.archive.plan_sha256()},
                       {"against", search.plan.start.genome},
                       {"individual", best.number},
@@ -45,8 +45,17 @@ Status write_export(const fs::path& out, const OpenedSearch& search, const Final
                       {"p", best.p},
                       {"confirmation", judgement_to_json(*best.confirmation)}};
   TRY(write_file_atomically(files, out / "proof.json", proof.dump(2) + "\n"));
-  fmt::print("\n{} and {} written\n", (out / "recipe.json").string(), (out / "proof.json").string());
+  fmt::print("\n{}{} and {} written\n", searches_pack(search.plan) ? fmt::format("The kernel pack {}, ", out.string()) : "",
+             (out / "recipe.json").string(), (out / "proof.json").string());
   return {};
+}
+
+// What the winner is: its recipe, or how its source differs from the start's.
+Result<std::string> winner_text(const SearchPlan& plan, const Candidate& candidate) {
+  if (!searches_pack(plan)) return recipe_json_of(candidate.genome).dump(2);
+  const PackSources from = TRY(program_text(plan, plan.start));
+  const PackSources to = TRY(program_text(plan, candidate));
+  return source_difference(from, to);
 }
 
 Status run_best(const LookArguments& a) {
@@ -57,11 +66,11 @@ Status run_best(const LookArguments& a) {
   } else if (best) {
     const Individual& one = search.state.runs[static_cast<std::size_t>(best->run)].population.at(best->number);
     const Judgement& judged = *best->confirmation;
-    fmt::print("Individual {} of run {} ({}), confirmed over {} pairs: speed {}, memory {}, p {:.2g}\n", best->number, best->run,
-               search.plan.proposers[static_cast<std::size_t>(best->run)], judged.log_speed.size(), ratio_text(judged.log_speed),
-               ratio_text(judged.log_memory), best->p);
-    fmt::print("Against the start: {}\n{}\n", genome_difference(search.plan.start.genome, one.candidate.genome),
-               recipe_json_of(one.candidate.genome).dump(2));
+    fmt::print("Individual {} of run {} ({}), confirmed over {} pairs: {}, p {:.2g}\n", best->number, best->run,
+               search.plan.proposers[static_cast<std::size_t>(best->run)], judged.log_speed.size(), measured_text(judged), best->p);
+    const std::string training = training_text(judged);
+    if (!training.empty()) fmt::print("Training with it: {}\n", training);
+    fmt::print("Against the start: {}\n{}\n", candidate_difference(search.plan.start, one.candidate), TRY(winner_text(search.plan, one.candidate)));
   } else {
     bool open = false;
     for (const RunState& run : search.state.runs) open = open || end_of_run(search.plan, run).empty();
@@ -71,6 +80,43 @@ Status run_best(const LookArguments& a) {
   if (a.out.empty()) return {};
   if (!best) return Error{ErrorCode::kUsage, fmt::format("--export {}: there is no confirmed candidate to write", a.out)};
   return write_export(a.out, search, *best);
+}
+
+void print_measurements(const Judgement& judged) {
+  const Json gates = judged.details.value("gates", Json());
+  if (gates.is_array()) fmt::print("gates   {}\n", gates.dump());
+  if (!judged.log_speed.empty()) {
+    fmt::print("        {}\npairs  ", measured_text(judged));
+    for (std::size_t i = 0; i < judged.log_speed.size(); ++i) {
+      fmt::print(" {:+.4f}", judged.log_speed[i]);
+      if (i < judged.log_memory.size()) fmt::print("/{:+.4f}", judged.log_memory[i]);
+    }
+    fmt::print("  (log ratios, speed{})\n", judged.log_memory.empty() ? "" : "/memory");
+  }
+  const Json cases = judged.details.value("microbenchmark", Json::object()).value("cases", Json::array());
+  for (const Json& each : cases) {
+    fmt::print("kernel  {:<8} {:8.3f} ms, baseline {:8.3f} ms, {:.2f} of the peak: {}\n", each.value("direction", ""),
+               each.value("candidate_ms", 0.0), each.value("baseline_ms", 0.0), each.value("share_of_peak", 0.0), each.value("shape", ""));
+  }
+  const std::string training = training_text(judged);
+  if (!training.empty()) fmt::print("training {}\n", training);
+  if (!judged.artifact.empty()) fmt::print("messages\n{}\n", judged.artifact);
+}
+
+// What changed against the first parent, or else the start, and the whole text.
+Status print_program(const SearchPlan& plan, const Population& population, const Individual& one) {
+  const auto text = program_text(plan, one.candidate);
+  // A proposal that was refused may have no program: what it had in hand.
+  const PackSources program = text.ok() ? *text : one.candidate.sources;
+  const std::int64_t before = one.parents.empty() ? 0 : one.parents.front();
+  if (before >= 0 && before < population.size()) {
+    const auto parent = program_text(plan, population.at(before).candidate);
+    if (parent.ok() && *parent != program) {
+      fmt::print("\n{}\n{}", styled(Style::kBold, fmt::format("Against {}", before)), source_difference(*parent, program));
+    }
+  }
+  for (const auto& [name, content] : program) fmt::print("\n{}\n{}\n", styled(Style::kBold, name), content);
+  return {};
 }
 
 Status run_show(const LookArguments& a) {
@@ -98,22 +144,17 @@ Status run_show(const LookArguments& a) {
   fmt::print("digest  {}\ngenome  {}\n", one.digest, genome_text(one.candidate.genome));
   for (const std::int64_t parent : one.parents) {
     if (parent >= 0 && parent < population.size()) {
-      fmt::print("parent  {}: {}\n", parent, genome_difference(population.at(parent).candidate.genome, one.candidate.genome));
+      fmt::print("parent  {}: {}\n", parent, candidate_difference(population.at(parent).candidate, one.candidate));
     }
   }
   const Judgement& judged = one.judgement;
   fmt::print("outcome {} at gate {}{}{}\n", word(judged.outcome), judged.gate, judged.reason.empty() ? "" : ": ", judged.reason);
-  if (!judged.log_speed.empty()) {
-    fmt::print("speed   {}\nmemory  {}\npairs  ", ratio_text(judged.log_speed), ratio_text(judged.log_memory));
-    for (std::size_t i = 0; i < judged.log_speed.size(); ++i) fmt::print(" {:+.4f}/{:+.4f}", judged.log_speed[i], judged.log_memory[i]);
-    fmt::print("  (log ratios, speed/memory)\n");
-  }
+  print_measurements(judged);
   for (const SearchEvent& event : search.events) {
     if (event.run != a.run || event.number != a.number) continue;
     fmt::print("event   {}: {} in {:.1f} s\n", word(event.kind), word(event.judgement.outcome), event.judgement.seconds);
   }
-  for (const auto& [name, text] : one.candidate.sources) fmt::print("\n{}\n{}\n", styled(Style::kBold, name), text);
-  return {};
+  return print_program(search.plan, population, one);
 }
 
 std::shared_ptr<LookArguments> add_look_flags(CLI::App& app) {
@@ -134,12 +175,12 @@ Command add_evolve_status(CLI::App& evolve) {
 Command add_evolve_best(CLI::App& evolve) {
   CLI::App* app = evolve.add_subcommand("best", "The confirmed candidate of a search, if there is one");
   const auto arguments = add_look_flags(*app);
-  add_value(*app, "--export", arguments->out, "Write recipe.json and proof.json to this folder");
+  add_value(*app, "--export", arguments->out, "Write what train takes to this folder: recipe.json, the sources of a kernel pack, and proof.json");
   return {app, [arguments] { return run_best(*arguments); }, {}};
 }
 
 Command add_evolve_show(CLI::App& evolve) {
-  CLI::App* app = evolve.add_subcommand("show", "One individual: genome, parents, gates, measurements, sources");
+  CLI::App* app = evolve.add_subcommand("show", "One individual: genome, parents, gates, measurements, code and what changed in it");
   const auto arguments = add_look_flags(*app);
   app->add_option("NUMBER", arguments->number, "Number of the individual; 0 is the start")->required();
   add_value(*app, "--run", arguments->run, "Run of a comparison, from 0 [0]");

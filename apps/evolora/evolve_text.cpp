@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "evolve/search_plan.h"
+#include "evolve/search_subject.h"
 #include "evolve_command.h"
 #include "terminal.h"
 
@@ -51,6 +52,35 @@ std::string ratio_text(const std::vector<double>& logs) {
   return fmt::format("{:.3f} x (at least {:.3f} x)", std::exp(summarize(logs).mean), std::exp(lower_bound(logs)));
 }
 
+std::string measured_text(const Judgement& judgement) {
+  std::string out = fmt::format("speed {}", ratio_text(judgement.log_speed));
+  if (!judgement.log_memory.empty()) out += fmt::format(", memory {}", ratio_text(judgement.log_memory));
+  return out;
+}
+
+std::string training_text(const Judgement& judgement) {
+  const Json training = judgement.details.value("training", Json());
+  if (!training.is_object()) return "";
+  const auto logs = [&](const char* field) {
+    std::vector<double> out;
+    const Json values = training.value(field, Json::array());
+    for (const Json& value : values) {
+      if (value.is_number()) out.push_back(value.get<double>());
+    }
+    return out;
+  };
+  const Judgement measured{.log_speed = logs("log_speed"), .log_memory = logs("log_memory")};
+  const Json reason = training.value("reason", Json());
+  return fmt::format("{}{}", measured.log_speed.empty() ? "no pair" : measured_text(measured),
+                     reason.is_string() ? ": " + reason.get<std::string>() : "");
+}
+
+std::string candidate_difference(const Candidate& from, const Candidate& to) {
+  const std::string genome = genome_difference(from.genome, to.genome);
+  if (from.sources == to.sources) return genome;
+  return genome == "nothing" ? "other code" : "other code, " + genome;
+}
+
 std::string genome_text(const Genome& genome) {
   std::string out;
   for (const auto& [name, value] : genome) out += fmt::format("{}{}={}", out.empty() ? "" : " ", name, value_text(value));
@@ -86,8 +116,8 @@ void print_search_state(const SearchPlan& plan, const SearchState& state) {
   }
   const auto all = finalists(plan, state);
   if (all.empty()) return;
-  fmt::print("\n{} (data, seeds and batches that the search never saw; p adjusted for {} finalists)\n", styled(Style::kBold, "Confirmation"),
-             all.size());
+  fmt::print("\n{} ({} that the search never saw; p adjusted for {} finalists)\n", styled(Style::kBold, "Confirmation"),
+             searches_pack(plan) ? "shapes, inputs and seeds" : "data, seeds and batches", all.size());
   for (const Finalist& finalist : all) {
     const std::string name = fmt::format("{} {}", plan.proposers[static_cast<std::size_t>(finalist.run)], finalist.number);
     if (!finalist.confirmation) {
@@ -97,7 +127,9 @@ void print_search_state(const SearchPlan& plan, const SearchState& state) {
     const Judgement& judged = *finalist.confirmation;
     const std::string words =
         finalist.accepted ? styled(Style::kGreen, "confirmed") : styled(Style::kYellow, judged.reason.empty() ? "not shown better" : judged.reason);
-    fmt::print("  {:<16} speed {}, memory {}, p {:.2g}: {}\n", name, ratio_text(judged.log_speed), ratio_text(judged.log_memory), finalist.p, words);
+    fmt::print("  {:<16} {}, p {:.2g}: {}\n", name, measured_text(judged), finalist.p, words);
+    const std::string training = training_text(judged);
+    if (!training.empty()) fmt::print("  {:<16} training with it: {}\n", "", training);
   }
 }
 

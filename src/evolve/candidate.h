@@ -17,6 +17,9 @@ struct Candidate {
   bool operator==(const Candidate&) const = default;
 };
 
+// What a proposer changed last, where one of the two follows the other.
+enum class Changed { kGenome, kSources };
+
 nlohmann::ordered_json candidate_to_json(const Candidate& candidate);
 // kBadData naming source and field.
 Result<Candidate> candidate_from_json(const nlohmann::ordered_json& json, const std::string& source);

@@ -103,10 +103,11 @@ std::vector<const Individual*> Population::best() const {
 
 std::vector<const Individual*> Population::pareto_front() const {
   std::vector<const Individual*> out;
+  const auto has_both = [](const Individual& one) { return one.fitness && !one.judgement.log_speed.empty() && !one.judgement.log_memory.empty(); };
   for (const Individual& one : individuals_) {
-    if (!one.fitness) continue;
+    if (!has_both(one)) continue;
     const bool beaten = std::any_of(individuals_.begin(), individuals_.end(),
-                                    [&](const Individual& other) { return other.fitness && &other != &one && beats(other, one); });
+                                    [&](const Individual& other) { return has_both(other) && &other != &one && beats(other, one); });
     if (!beaten) out.push_back(&one);
   }
   return out;

@@ -27,7 +27,7 @@ class Population {
   std::vector<const Individual*> elites(int island) const;
   // All scored ones, best first. Objective kBoth: by how many dominate them, then by fitness; the first ones are the Pareto front.
   std::vector<const Individual*> best() const;
-  // Those that nothing dominates in speed and memory, whatever the objective; by number.
+  // Those that nothing dominates in speed and memory, whatever the objective; by number. Only what has both measured.
   std::vector<const Individual*> pareto_front() const;
 
   int island_of(std::int64_t number) const { return number == 0 ? 0 : static_cast<int>((number - 1) % islands_); }

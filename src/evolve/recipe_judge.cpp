@@ -11,6 +11,7 @@
 #include "engine/recipe_json.h"
 #include "evolve/data_halves.h"
 #include "evolve/recipe_space.h"
+#include "evolve/timing_lease.h"
 #include "measure/bench_folder.h"
 #include "measure/machine_notes.h"
 #include "measure/paired_bench.h"
@@ -34,8 +35,8 @@ bool contradicts_itself(const std::string& reason) { return reason.starts_with("
 
 class RecipeJudge : public Judge {
  public:
-  RecipeJudge(FileSystem& files, fs::path folder, RecipeJudgeSettings settings)
-      : files_(files), folder_(std::move(folder)), settings_(std::move(settings)) {}
+  RecipeJudge(FileSystem& files, fs::path folder, RecipeJudgeSettings settings, CandidateTraining training)
+      : files_(files), folder_(std::move(folder)), settings_(std::move(settings)), training_(std::move(training)) {}
 
   Status prepare() {
     for (const auto& [key, digest] : {std::pair("model", &settings_.model_sha256), std::pair("data", &settings_.data_sha256)}) {
@@ -67,7 +68,7 @@ class RecipeJudge : public Judge {
     plan.timeout_seconds = settings_.timeout_seconds;
     std::vector<TrialRecord> records = TRY(records_of(folder, plan));
     BenchObserver silent;
-    const Assessment assessment = TRY(run_paired_bench(files_, folder, plan, records, silent, stop));
+    const Assessment assessment = TRY(run_paired_bench(files_, folder, plan, records, silent, stop, training_.launcher));
     const Verdict& verdict = assessment.verdict;
     TRY(write_file_atomically(files_, folder / "verdict.json", verdict_to_json(verdict).dump(2) + "\n"));
     Judgement out;
@@ -106,7 +107,7 @@ class RecipeJudge : public Judge {
                                                                       : std::min(settings_.memory_may_grow, settings_.time_may_grow);
     plan.rules.regression_margin = growth / (1 + growth);
     for (const auto& [arm, name, recipe] :
-         {std::tuple(&plan.baseline, "baseline", settings_.baseline), std::tuple(&plan.candidate, "candidate", recipe_json_of(candidate.genome))}) {
+         {std::tuple(&plan.baseline, "baseline", settings_.baseline), std::tuple(&plan.candidate, "candidate", TRY(recipe_of(candidate)))}) {
       const fs::path file = fs::absolute(folder / fmt::format("{}.json", name));
       TRY(write_file_atomically(files_, file, recipe.dump(2) + "\n"));
       arm->name = name;
@@ -134,7 +135,7 @@ class RecipeJudge : public Judge {
   Result<Judgement> measure(const Candidate& candidate, std::uint64_t seed, const std::atomic<bool>* stop, std::size_t pairs) {
     Judgement out;
     out.gate = "parse";
-    const auto parsed = recipe_from_json(recipe_json_of(candidate.genome), "candidate");
+    const auto parsed = recipe_from_json(TRY(recipe_of(candidate)), "candidate");
     if (!parsed.ok()) {
       out.reason = parsed.error().message;
       return out;
@@ -149,7 +150,7 @@ class RecipeJudge : public Judge {
     plan.timeout_seconds = settings_.timeout_seconds > 0 ? settings_.timeout_seconds
                            : slowest_baseline_ > 0       ? std::max(kLeastSeconds, kPatience * slowest_baseline_)
                                                          : 0;
-    TrialRunner runner = TRY(TrialRunner::create(files_, work, plan));
+    TrialRunner runner = TRY(TrialRunner::create(files_, work, plan, training_.launcher));
     out.cell = recipe_cell(candidate.genome);
     out.details = {{"baseline", Json::array()}, {"candidate", Json::array()}};
     for (std::size_t pair = 1; pair <= pairs; ++pair) {
@@ -226,23 +227,24 @@ class RecipeJudge : public Judge {
     if (settings_.objective == Objective::kMemory) too_much(out.log_speed, settings_.time_may_grow, "time");
   }
 
+  Result<Json> recipe_of(const Candidate& candidate) const {
+    if (!training_.recipe_of) return recipe_json_of(candidate.genome);
+    return training_.recipe_of(candidate);
+  }
+
   FileSystem& files_;
   fs::path folder_;
   RecipeJudgeSettings settings_;
+  CandidateTraining training_;
   std::optional<Judgement> incumbent_;
   double slowest_baseline_ = 0;
 };
 
 }  // namespace
 
-fs::path timing_lease_path() {
-  std::error_code error;
-  const fs::path folder = fs::temp_directory_path(error);
-  return (error ? fs::path("/tmp") : folder) / "evolora-timing.lock";
-}
-
-Result<std::unique_ptr<Judge>> make_recipe_judge(FileSystem& files, const fs::path& folder, const RecipeJudgeSettings& settings) {
-  auto judge = std::make_unique<RecipeJudge>(files, folder, settings);
+Result<std::unique_ptr<Judge>> make_recipe_judge(FileSystem& files, const fs::path& folder, const RecipeJudgeSettings& settings,
+                                                 CandidateTraining training) {
+  auto judge = std::make_unique<RecipeJudge>(files, folder, settings, std::move(training));
   TRY(judge->prepare());
   return std::unique_ptr<Judge>(std::move(judge));
 }

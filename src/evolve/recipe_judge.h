@@ -4,6 +4,7 @@
 // batches of another size, with other seeds, as a whole paired bench that `evolora bench --verify` can compute again.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -11,6 +12,7 @@
 #include "evolve/fitness.h"
 #include "evolve/judge.h"
 #include "measure/bench_plan.h"
+#include "measure/trial_runner.h"
 
 namespace evolora {
 
@@ -36,11 +38,16 @@ nlohmann::ordered_json recipe_judge_to_json(const RecipeJudgeSettings& settings)
 // kBadData naming source and field.
 Result<RecipeJudgeSettings> recipe_judge_from_json(const nlohmann::ordered_json& json, const std::string& source);
 
-// Where the one timed process of a machine is decided: a lock file in the folder for temporary files.
-fs::path timing_lease_path();
+// How candidates that are more than a genome train.
+struct CandidateTraining {
+  // Its recipe. Empty: recipe_json_of (evolve/recipe_space.h) its genome.
+  std::function<Result<nlohmann::ordered_json>(const Candidate&)> recipe_of;
+  TrialLauncher* launcher = nullptr;  // of all trials, also the baseline's; null: directly. Outlives the judge
+};
 
 // folder: of the search; data halves, the confirmations' benches and the trial that runs now are kept in it. Checks that model and data are what the
 // settings say: kBadData if not. files outlives the judge.
-Result<std::unique_ptr<Judge>> make_recipe_judge(FileSystem& files, const fs::path& folder, const RecipeJudgeSettings& settings);
+Result<std::unique_ptr<Judge>> make_recipe_judge(FileSystem& files, const fs::path& folder, const RecipeJudgeSettings& settings,
+                                                 CandidateTraining training = {});
 
 }  // namespace evolora

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 
 #include "base/check.h"
 
@@ -101,11 +102,14 @@ class SearchLoop {
     RunState& run = state_.runs[static_cast<std::size_t>(r)];
     const std::int64_t number = run.population.size();
     const std::uint64_t seed = run_seed(plan_, r);
-    PopulationView view{.space = parts_.space, .island = run.population.island_of(number), .history = run.population.history()};
+    PopulationView view{.island = run.population.island_of(number), .history = run.population.history()};
     view.elites = run.population.elites(view.island);
     view.best = run.population.best();
     Random choice(seed, 2 * static_cast<std::uint64_t>(number));
     view.parent = choose_parent(plan_, view.elites, view.best, choice);
+    // The parent was judged, so its genes can be read.
+    const GeneSpace genes = view.parent == nullptr ? *parts_.space : TRY(genes_of(view.parent->candidate));
+    view.space = &genes;
     Random random(seed, 2 * static_cast<std::uint64_t>(number) + 1);
     auto proposal = parts_.proposers[static_cast<std::size_t>(r)]->propose(view, random);
     if (!proposal.ok()) {
@@ -133,13 +137,31 @@ class SearchLoop {
     return record(event);
   }
 
+  Result<GeneSpace> genes_of(const Candidate& candidate) const {
+    if (!parts_.genes_of) return *parts_.space;
+    return parts_.genes_of(candidate);
+  }
+
+  // Nothing for what is no program; the judge says why.
+  std::optional<std::string> program_of(const Individual& individual) {
+    if (!parts_.program_digest) return individual.digest;
+    const auto known = programs_.find(individual.digest);
+    if (known != programs_.end()) return known->second;
+    const auto digest = parts_.program_digest(individual.candidate);
+    return programs_[individual.digest] = digest.ok() ? std::optional(*digest) : std::nullopt;
+  }
+
   // What no judge has to look at: genes outside the space, and what was there before.
-  std::string refusal(const PopulationView& view, const Individual& individual) const {
-    const auto canonical = view.space->canonical(individual.candidate.genome);
+  std::string refusal(const PopulationView& view, const Individual& individual) {
+    const auto genes = genes_of(individual.candidate);
+    if (!genes.ok()) return genes.error().message;
+    const auto canonical = genes->canonical(individual.candidate.genome);
     if (!canonical.ok()) return canonical.error().message;
     if (*canonical != individual.candidate.genome) return "the genome is not in canonical form";
+    const auto program = program_of(individual);
     for (const Individual* each : view.history) {
-      if (each->digest == individual.digest && each->rejected.empty()) return fmt::format("the same as individual {}", each->number);
+      const bool same = each->digest == individual.digest || (program && each->rejected.empty() && program_of(*each) == program);
+      if (same && each->rejected.empty()) return fmt::format("duplicate: the same as individual {}", each->number);
     }
     return "";
   }
@@ -162,6 +184,7 @@ class SearchLoop {
   const SearchPlan& plan_;
   const SearchParts& parts_;
   SearchState state_;
+  std::map<std::string, std::optional<std::string>> programs_;  // by digest of the candidate
 };
 
 }  // namespace

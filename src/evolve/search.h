@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -25,6 +26,10 @@ class SearchObserver {
 // All outlive the search.
 struct SearchParts {
   const GeneSpace* space = nullptr;
+  // Genes of a candidate whose sources decide which it has. Empty: *space, whatever the candidate.
+  std::function<Result<GeneSpace>(const Candidate&)> genes_of;
+  // The same text for candidates that are the same program. Empty: their digest.
+  std::function<Result<std::string>(const Candidate&)> program_digest;
   std::vector<Proposer*> proposers;  // one per run of the plan
   Judge* judge = nullptr;
   Archive* archive = nullptr;  // its plan is this plan

@@ -148,6 +148,34 @@ TEST_F(Search, AStartThatIsNotScoredIsAnError) {
   EXPECT_NE(state.error().message.find("unlucky"), std::string::npos);
 }
 
+// Sources decide which genes a candidate has, and two texts may be one program.
+TEST_F(Search, GenesAndProgramsAreThoseOfTheCandidate) {
+  const SearchPlan plan = test_plan("random", 4, 2);
+  const GeneSpace space = test_space();
+  const auto proposer = make_proposer("random").value();
+  TestJudge judge;
+  SearchObserver silent;
+  SearchParts parts{.space = &space, .proposers = {proposer.get()}, .judge = &judge, .observer = &silent};
+
+  parts.program_digest = [](const Candidate&) -> Result<std::string> { return std::string("always this"); };
+  Archive same = new_archive("same", plan);
+  parts.archive = &same;
+  SearchState state = run_search(plan, parts).value();
+  EXPECT_EQ(judge.judged, 1) << "the start alone";
+  EXPECT_EQ(state.runs.front().population.at(1).rejected, "duplicate: the same as individual 0");
+
+  parts.program_digest = nullptr;
+  parts.genes_of = [&](const Candidate& candidate) -> Result<GeneSpace> {
+    GeneSpace narrow = space;
+    if (candidate.genome != plan.start.genome) narrow.genes.pop_back();
+    return narrow;
+  };
+  Archive narrow = new_archive("narrow", plan);
+  parts.archive = &narrow;
+  state = run_search(plan, parts).value();
+  EXPECT_NE(state.runs.front().population.at(1).rejected.find("there is no such gene"), std::string::npos);
+}
+
 TEST_F(Search, StopIsCleanAndLosesNothing) {
   std::atomic<bool> stop{true};
   const SearchPlan plan = test_plan("evolution", 5, 2);

@@ -68,7 +68,8 @@ struct PolledMemory {
   std::size_t now_bytes = 0;   // VmRSS, which the kernel lists after it
 };
 
-PolledMemory polled_memory(pid_t pid) {
+// Of the process, or of a child of its that has more: a sandbox is a small process around the one that works. depth: generations that are looked at.
+PolledMemory polled_memory(pid_t pid, int depth = 3) {
   PolledMemory memory;
   const auto kilobytes = [](const std::string& line) { return static_cast<std::size_t>(std::strtoull(line.c_str() + 6, nullptr, 10)) * 1024; };
   std::ifstream status("/proc/" + std::to_string(pid) + "/status");
@@ -77,6 +78,14 @@ PolledMemory polled_memory(pid_t pid) {
     if (line.rfind("VmRSS:", 0) != 0) continue;
     memory.now_bytes = kilobytes(line);
     break;
+  }
+  if (depth == 0) return memory;
+  const std::string id = std::to_string(pid);
+  std::ifstream children("/proc/" + id + "/task/" + id + "/children");
+  for (pid_t child = 0; children >> child;) {
+    const PolledMemory of_child = polled_memory(child, depth - 1);
+    memory.peak_bytes = std::max(memory.peak_bytes, of_child.peak_bytes);
+    memory.now_bytes = std::max(memory.now_bytes, of_child.now_bytes);
   }
   return memory;
 }

@@ -30,8 +30,8 @@ struct ChildResult {
   // Highest resident memory, as the kernel accounts it at the end (of the process, or of its largest waited-for descendant). A child that is smaller
   // than this process and gone within 50 ms may show this process's own size instead.
   std::size_t peak_rss_bytes = 0;
-  std::size_t polled_rss_bytes = 0;  // VmHWM as it was last seen while it ran: a little lower at most
-  std::vector<MemoryPoint> memory;   // VmRSS as it was seen while it ran
+  std::size_t polled_rss_bytes = 0;  // VmHWM as it was last seen while it ran, of its largest child if that has more: a little lower at most
+  std::vector<MemoryPoint> memory;   // VmRSS as it was seen while it ran, likewise
   long involuntary_switches = 0;     // how often somebody else got its processor
   long major_faults = 0;             // pages that had to come from the disk
 };

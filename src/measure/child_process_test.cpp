@@ -69,6 +69,14 @@ TEST_F(ChildProcess, SmallChildrenDoNotInheritTheParentsPeak) {
   EXPECT_LT(result.peak_rss_bytes, 50U << 20) << large.size();
 }
 
+// As of a training in a sandbox, which is a small process around the one that works.
+TEST_F(ChildProcess, AGrandchildsMemoryCountsBelowTheParentsPeak) {
+  std::vector<char> large(300U << 20, 1);
+  const ChildResult result = run(request({"sh", "-c", "dd if=/dev/zero of=/dev/null bs=200M count=10; true"}));
+  EXPECT_GE(result.peak_rss_bytes, 200U << 20) << large.size();
+  EXPECT_LT(result.peak_rss_bytes, 230U << 20);
+}
+
 TEST_F(ChildProcess, TimeoutEndsTheWholeGroup) {
   ChildRequest asked = request({"sh", "-c", "sleep 60 & sleep 60"});
   asked.timeout_seconds = 0.2;

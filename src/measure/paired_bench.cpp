@@ -74,8 +74,8 @@ Assessment assess(const BenchPlan& plan, std::span<const TrialRecord> records) {
 }
 
 Result<Assessment> run_paired_bench(FileSystem& files, const fs::path& folder, const BenchPlan& plan, std::vector<TrialRecord>& records,
-                                    BenchObserver& observer, const std::atomic<bool>* stop) {
-  TrialRunner runner = TRY(TrialRunner::create(files, folder, plan));
+                                    BenchObserver& observer, const std::atomic<bool>* stop, TrialLauncher* launcher) {
+  TrialRunner runner = TRY(TrialRunner::create(files, folder, plan, launcher));
   SampleFile samples = TRY(SampleFile::open(files, folder / "samples.jsonl"));
   for (std::size_t pair = 0; pair <= plan.looks.back(); ++pair) {
     const std::vector<PairRecords> complete = pairs_of(records);

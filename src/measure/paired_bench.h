@@ -31,9 +31,9 @@ struct Assessment {
 Assessment assess(const BenchPlan& plan, std::span<const TrialRecord> records);
 
 // Runs trials until the plan's rule decides, appending to samples.jsonl in folder. records: of an earlier run, extended. kInterrupted when stopped:
-// what is finished is in the file. Errors of the disk.
+// what is finished is in the file. Errors of the disk. launcher: of the trials, null: directly.
 Result<Assessment> run_paired_bench(FileSystem& files, const fs::path& folder, const BenchPlan& plan, std::vector<TrialRecord>& records,
-                                    BenchObserver& observer, const std::atomic<bool>* stop);
+                                    BenchObserver& observer, const std::atomic<bool>* stop, TrialLauncher* launcher = nullptr);
 
 // Seconds that `trials` more trials of each arm would take, from the means so far; 0: nothing to go by.
 double seconds_for(std::span<const TrialRecord> records, std::size_t baseline_trials, std::size_t candidate_trials);

@@ -8,7 +8,6 @@
 
 #include "base/json.h"
 #include "base/sha256.h"
-#include "measure/child_process.h"
 #include "measure/machine_notes.h"
 
 namespace evolora {
@@ -109,8 +108,8 @@ std::optional<std::string> contradiction(const Json& run, double wall_seconds, d
   return std::nullopt;
 }
 
-Result<TrialRunner> TrialRunner::create(FileSystem& files, const fs::path& folder, const BenchPlan& plan) {
-  TrialRunner runner(files, folder, plan);
+Result<TrialRunner> TrialRunner::create(FileSystem& files, const fs::path& folder, const BenchPlan& plan, TrialLauncher* launcher) {
+  TrialRunner runner(files, folder, plan, launcher);
   runner.digest_ = plan_digest(plan);
   TRY(runner.prepare());
   return runner;
@@ -175,6 +174,7 @@ Result<TrialRecord> TrialRunner::run(const TrialPlace& place, const std::atomic<
     request["adapter_path"] = (folder / "adapter").string();
     TRY(write_file_atomically(*files_, folder / "request.json", request.dump(2) + "\n"));
     child.argv = {arm.program, "train", "--quiet", "--config", (folder / "request.json").string()};
+    if (launcher_ != nullptr) child = TRY(launcher_->prepare(std::move(child), folder));
   }
   if (plan_->design == BenchDesign::kSequential) drop_from_page_cache(*files_, plan_->common["model"].get<std::string>());
 

@@ -8,6 +8,7 @@
 #include "base/file_system.h"
 #include "measure/applied_proof.h"
 #include "measure/bench_plan.h"
+#include "measure/child_process.h"
 #include "measure/trial.h"
 
 namespace evolora {
@@ -21,10 +22,20 @@ struct TrialPlace {
   int position = 0;
 };
 
+// Starts trials of this program in another way than directly, in a sandbox for instance.
+class TrialLauncher {
+ public:
+  virtual ~TrialLauncher() = default;
+  // What is started instead of `child`, which trains by folder/request.json and writes in folder, the trial's own, an absolute path. Valid until the next
+  // call.
+  virtual Result<ChildRequest> prepare(ChildRequest child, const fs::path& folder) = 0;
+};
+
 class TrialRunner {
  public:
-  // folder: of the bench. Checks both arms against program and model before anything runs. plan and files outlive the runner.
-  static Result<TrialRunner> create(FileSystem& files, const fs::path& folder, const BenchPlan& plan);
+  // folder: of the bench. Checks both arms against program and model before anything runs. plan, files and launcher (null: directly) outlive the
+  // runner.
+  static Result<TrialRunner> create(FileSystem& files, const fs::path& folder, const BenchPlan& plan, TrialLauncher* launcher = nullptr);
 
   // What went wrong in the trial is in its record; an Error is a failure of the bench itself (disk full, program missing).
   // stop may be null.
@@ -34,7 +45,8 @@ class TrialRunner {
   Result<std::size_t> idle_bytes(ArmRole role);
 
  private:
-  TrialRunner(FileSystem& files, fs::path folder, const BenchPlan& plan) : files_(&files), folder_(std::move(folder)), plan_(&plan) {}
+  TrialRunner(FileSystem& files, fs::path folder, const BenchPlan& plan, TrialLauncher* launcher)
+      : files_(&files), folder_(std::move(folder)), plan_(&plan), launcher_(launcher) {}
   Status prepare();
   Status collect_own(const fs::path& folder, TrialRecord& record);
   Status collect_external(const Arm& arm, const fs::path& folder, TrialRecord& record);
@@ -42,6 +54,7 @@ class TrialRunner {
   FileSystem* files_;
   fs::path folder_;
   const BenchPlan* plan_;
+  TrialLauncher* launcher_;
   std::string digest_;
   AppliedExpectation expected_[2];
   std::size_t idle_bytes_[2] = {0, 0};

@@ -38,6 +38,8 @@ class ListeningCompiler final : public PackCompiler {
 
 }  // namespace
 
+fs::path gated_library_path(const fs::path& work, const KernelPack& pack) { return work / (pack.digest().substr(0, 32) + ".so"); }
+
 PackGates::PackGates(FileSystem& files, PackGateOptions options, const Candidate& candidate, std::uint64_t seed, const std::atomic<bool>* stop)
     : files_(files), gate_options_(std::move(options)), stop_(stop), candidate_(candidate), start_(now_seconds()) {
   seed_ = Random(seed, std::stoull(candidate.digest().substr(0, 16), nullptr, 16)).bits();
@@ -70,8 +72,8 @@ Result<bool> PackGates::rules() {
 
 Result<bool> PackGates::compile(bool force) {
   TRY(enter("compile"));
-  library_ = gate_options_.work / (pack_.digest().substr(0, 32) + ".so");
-  if (!force && files_.exists(library_)) return true;
+  library_ = gated_library_path(gate_options_.work, pack_);
+  if (!force && files_.exists(library_)) return look_at(library_);
   const fs::path folder = gate_options_.work / "compile";
   TRY(files_.remove(folder));
   TRY(files_.create_directories(folder));
@@ -82,13 +84,21 @@ Result<bool> PackGates::compile(bool force) {
   TRY(interrupted());
   if (!compiled.ok() && !is_candidates_fault(compiled.error())) return compiled.error();
   if (!compiled.ok()) return reject(compiled.error().message, compiler.words);
-  const MappedFile mapped = TRY(files_.map(fresh));
-  const auto problem = library_problem(mapped.bytes(), pack_.manifest.target);
-  if (problem.has_value()) {
+  if (!TRY(look_at(fresh))) {
     TRY(files_.remove(fresh));
-    return reject(*problem);
+    return false;
   }
   TRY(files_.rename(fresh, library_));
+  return true;
+}
+
+Result<bool> PackGates::look_at(const fs::path& library) {
+  const MappedFile mapped = TRY(files_.map(library));
+  const auto problem = library_problem(mapped.bytes(), pack_.manifest.target);
+  if (problem.has_value()) return reject(*problem);
+  const std::size_t bytes = mapped.bytes().size();
+  judgement_.cell.push_back(std::clamp(static_cast<int>(std::bit_width(bytes / 1024)), 0, 12));
+  judgement_.details["library_bytes"] = bytes;
   return true;
 }
 

@@ -18,6 +18,9 @@ struct PackGateOptions {
   Isolation isolation = Isolation::kSandbox;
 };
 
+// The library that the gate compile left, or leaves, in the folder `work`.
+fs::path gated_library_path(const fs::path& work, const KernelPack& pack);
+
 // Of one candidate. Every gate returns whether to go on; what it found is in the judgement. Errors: kInterrupted, and the judge's own failures.
 class PackGates {
  public:
@@ -49,6 +52,7 @@ class PackGates {
   Judgement judgement_;
 
  private:
+  Result<bool> look_at(const fs::path& library);
   Status interrupted() const;
 
   const Candidate& candidate_;

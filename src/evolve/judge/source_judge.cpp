@@ -3,17 +3,14 @@
 
 #include <fmt/format.h>
 
+#include "base/file_lock.h"
 #include "evolve/judge/numerics_gate.h"
 #include "evolve/judge/pack_gates.h"
+#include "evolve/judge/problem_shapes.h"
+#include "evolve/timing_lease.h"
 #include "measure/estimators.h"
 
 namespace evolora {
-namespace {
-
-// The largest timed shape, with room: inputs of gate|up with 1024 rows take 16 MB.
-constexpr std::size_t kBenchmarkBytes = std::size_t{128} << 20;
-
-}  // namespace
 
 class SourceJudge::Cascade : public PackGates {
  public:
@@ -42,12 +39,14 @@ class SourceJudge::Cascade : public PackGates {
   }
 
   Result<bool> microbenchmark(const std::vector<ProblemShape>& shapes, int pairs) {
+    const FileLock lease = TRY(FileLock::wait(timing_lease_path(), stop_));
     TRY(enter("microbenchmark"));
+    const std::size_t bytes = most_call_bytes(shapes);
     WorkerOptions options{.isolation = options_.isolation,
                           .threads = options_.threads,
                           .call_seconds = options_.call_seconds,
-                          .input_bytes = kBenchmarkBytes,
-                          .output_bytes = kBenchmarkBytes};
+                          .input_bytes = bytes,
+                          .output_bytes = bytes};
     auto candidate = WorkerRunner::start(library_, options);
     if (!candidate.ok() && !is_candidates_fault(candidate.error())) return candidate.error();
     if (!candidate.ok()) return reject(candidate.error().message);
@@ -74,6 +73,8 @@ class SourceJudge::Cascade : public PackGates {
  private:
   const SourceJudgeOptions& options_;
 };
+
+fs::path SourceJudge::library_path(const fs::path& work, const KernelPack& pack) { return gated_library_path(work, pack); }
 
 Result<std::unique_ptr<SourceJudge>> SourceJudge::create(FileSystem& files, SourceJudgeOptions options) {
   if (options.isolation == Isolation::kSandbox) {

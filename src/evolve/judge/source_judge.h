@@ -1,7 +1,7 @@
 // The judge of kernel source: parse, rules, compile, numerics, determinism, microbenchmark, each of which ends a bad candidate more cheaply than the
 // next. Compiler and candidate run in sandboxes; inputs, reference, clock and verdict are this process's.
 //
-// What it does not do: train a model with the candidate. A search that wants that puts it after this judge; details.gates says what was run.
+// What it does not do: train a model with the candidate. A search puts that after this judge (evolve/pack_judge.h); details.gates says what was run.
 #pragma once
 
 #include <memory>
@@ -29,12 +29,16 @@ struct SourceJudgeOptions {
 };
 
 // A candidate stands for its sources, or the start's if it has none, with its genome as parameters; it may differ from the start in marked blocks
-// only. cell: {log2 of the sources' size in KiB, 0 to 6}. log_speed: see MicrobenchmarkResult. log_memory stays empty: what a worker says of its
+// only. cell: {log2 of the sources' size in KiB, 0 to 6; log2 of the library's, 0 to 12, which grows with what is unrolled
+// and how many cases are specialised; only where it compiled}. One timed call at a time on a machine: the timing lease (evolve/timing_lease.h). log_speed: see MicrobenchmarkResult. log_memory stays empty: what a worker says of its
 // memory is not to be believed. Not thread-safe; all calls from one thread.
 class SourceJudge : public Judge {
  public:
   // kDependency: no sandbox here (with Isolation::kSandbox), or no worker program; kIo.
   static Result<std::unique_ptr<SourceJudge>> create(FileSystem& files, SourceJudgeOptions options);
+
+  // The library that compiling these sources left, or leaves, in the folder `work`.
+  static fs::path library_path(const fs::path& work, const KernelPack& pack);
 
   Result<Judgement> judge(const Candidate& candidate, std::uint64_t seed, const std::atomic<bool>* stop) override;
   // Pairs only.

@@ -148,7 +148,7 @@ Result<Candidate> LlmProposer::candidate_from(const std::string& answer, const T
     }
   }
   if (!agree_) return candidate;
-  Result<Candidate> agreed = agree_(candidate);
+  Result<Candidate> agreed = agree_(candidate, task.op == LlmOperator::kGenome ? Changed::kGenome : Changed::kSources);
   if (!agreed.ok()) return rejected(one_line(agreed.error().message, 300));
   return agreed;
 }

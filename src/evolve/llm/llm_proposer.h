@@ -40,7 +40,7 @@ struct LlmProposerSettings {
 
 // Makes a candidate's genome and sources agree after one of them changed (declared parameters of a pack are genes). Errors reject the proposal: their
 // message is the reason.
-using AgreeGenomeAndSources = std::function<Result<Candidate>(const Candidate&)>;
+using AgreeGenomeAndSources = std::function<Result<Candidate>(const Candidate&, Changed)>;
 
 // A pure function of view, random and the answers (RecordedChat makes those repeatable). Proposals that nothing came of carry the reason: "no_edit",
 // "no_match", "two_matches", "outside_block", "overlap", "unchanged", "duplicate", "too_long", "hidden_characters", "bad_genome", each with details.

@@ -4,17 +4,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <optional>
+
+#include "evolve/pack/marked_blocks.h"
 
 namespace evolora {
 namespace {
 
-constexpr std::string_view kStart = "EVOLVE-BLOCK-START";
-constexpr std::string_view kEnd = "EVOLVE-BLOCK-END";
-
 Error rejected(std::string_view reason, const std::string& what) { return {ErrorCode::kBadData, fmt::format("{}: {}", reason, what)}; }
 
-bool has_marker(std::string_view text) { return text.find(kStart) != std::string_view::npos || text.find(kEnd) != std::string_view::npos; }
+bool has_marker(std::string_view text) { return text.find(kBlockStart) != std::string_view::npos || text.find(kBlockEnd) != std::string_view::npos; }
 
 // The line that begins at `at`, without its newline; moves `at` behind it.
 std::string_view next_line(std::string_view text, std::size_t& at) {
@@ -77,25 +75,10 @@ Result<Match> place_of(const Sources& sources, const std::string& search, const 
 Result<std::vector<SourceBlock>> find_blocks(const Sources& sources) {
   std::vector<SourceBlock> blocks;
   for (const auto& [file, text] : sources) {
-    std::optional<std::size_t> open;
-    std::size_t line_number = 0;
-    for (std::size_t at = 0; at < text.size();) {
-      const std::size_t line_begin = at;
-      const std::string_view line = next_line(text, at);
-      ++line_number;
-      const bool starts = line.find(kStart) != std::string_view::npos;
-      const bool ends = line.find(kEnd) != std::string_view::npos;
-      if (!starts && !ends) continue;
-      if (starts == open.has_value() || (starts && ends)) {
-        return Error{ErrorCode::kBadData,
-                     fmt::format("{}:{}: {} where a block is {}", file, line_number, starts ? kStart : kEnd, open ? "open" : "not open")};
-      }
-      if (ends) blocks.push_back({.file = file, .begin = *open, .end = line_begin});
-      open = starts ? std::optional(at) : std::nullopt;
-    }
-    if (open) return Error{ErrorCode::kBadData, fmt::format("{}:{}: the last block has no {}", file, line_number, kEnd)};
+    const std::vector<MarkedBlock> in_file = TRY(marked_blocks(text, file));
+    for (const MarkedBlock& block : in_file) blocks.push_back({.file = file, .begin = block.begin, .end = block.end});
   }
-  if (blocks.empty()) return Error{ErrorCode::kBadData, fmt::format("no file has a block between {} and {}: nothing may change", kStart, kEnd)};
+  if (blocks.empty()) return Error{ErrorCode::kBadData, fmt::format("no file has a block between {} and {}: nothing may change", kBlockStart, kBlockEnd)};
   return blocks;
 }
 
@@ -127,7 +110,7 @@ Result<Sources> apply_edits(const Sources& sources, const std::vector<SourceEdit
 Result<Sources> replace_block(const Sources& sources, const SourceBlock& block, std::string_view code) {
   std::string text = whole_lines(code);
   // Only a pair of markers around the code, or none.
-  const std::size_t start = text.find(kStart), end = text.rfind(kEnd);
+  const std::size_t start = text.find(kBlockStart), end = text.rfind(kBlockEnd);
   if (start != std::string::npos && end != std::string::npos && text.find('\n', start) < end) {
     text.resize(text.rfind('\n', end) + 1);
     text.erase(0, text.find('\n', start) + 1);

@@ -23,8 +23,7 @@ struct SourceBlock {
   std::size_t begin = 0;
   std::size_t end = 0;
 };
-// In order of files and places. A marker is a line that contains its word, in any comment syntax. kBadData "file:line: ..." for a block that is not
-// closed, closed twice or nested; kBadData if there is none.
+// In order of files and places, as marked_blocks (evolve/pack/marked_blocks.h) finds them, with its errors; kBadData if there is none.
 Result<std::vector<SourceBlock>> find_blocks(const Sources& sources);
 
 struct SourceEdit {

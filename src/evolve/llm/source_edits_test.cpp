@@ -98,7 +98,7 @@ TEST(SourceEdits, ARewrittenBlockMayRepeatItsMarkersAndNothingElse) {
 TEST(SourceEdits, BrokenMarkersAreNamedByLine) {
   for (const auto& [text, place] : std::vector<std::pair<std::string, std::string>>{{"a\n// EVOLVE-BLOCK-END\n", "f:2:"},
                                                                                     {"// EVOLVE-BLOCK-START\n// EVOLVE-BLOCK-START\n", "f:2:"},
-                                                                                    {"// EVOLVE-BLOCK-START\nx\n", "f:2: the last block"},
+                                                                                    {"// EVOLVE-BLOCK-START\nx\n", "f:1: EVOLVE-BLOCK-START without"},
                                                                                     {"// EVOLVE-BLOCK-START EVOLVE-BLOCK-END\n", "f:1:"},
                                                                                     {"plain\n", "no file has a block"}}) {
     const auto blocks = find_blocks({{"f", text}});

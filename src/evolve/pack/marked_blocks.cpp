@@ -8,9 +8,6 @@
 namespace evolora {
 namespace {
 
-constexpr std::string_view kStart = "EVOLVE-BLOCK-START";
-constexpr std::string_view kEnd = "EVOLVE-BLOCK-END";
-
 std::size_t count_of(std::string_view line, std::string_view word) {
   std::size_t count = 0;
   for (std::size_t at = line.find(word); at != std::string_view::npos; at = line.find(word, at + word.size())) ++count;
@@ -27,21 +24,21 @@ Result<std::vector<MarkedBlock>> marked_blocks(std::string_view text, const std:
     const std::size_t end = std::min(text.find('\n', begin), text.size() - 1) + 1;
     const std::string_view line = text.substr(begin, end - begin);
     ++number;
-    const std::size_t starts = count_of(line, kStart), ends = count_of(line, kEnd);
+    const std::size_t starts = count_of(line, kBlockStart), ends = count_of(line, kBlockEnd);
     if (starts + ends > 1) return error(number, "two markers in one line");
     if (starts == 1) {
-      if (opened != 0) return error(number, fmt::format("{} inside the block that begins in line {}", kStart, opened));
+      if (opened != 0) return error(number, fmt::format("{} inside the block that begins in line {}", kBlockStart, opened));
       opened = number;
       blocks.push_back({.begin = end, .end = end, .first_line = number + 1});
     }
     if (ends == 1) {
-      if (opened == 0) return error(number, fmt::format("{} without {} before it", kEnd, kStart));
+      if (opened == 0) return error(number, fmt::format("{} without {} before it", kBlockEnd, kBlockStart));
       opened = 0;
       blocks.back().end = begin;
     }
     begin = end;
   }
-  if (opened != 0) return error(opened, fmt::format("{} without {} after it", kStart, kEnd));
+  if (opened != 0) return error(opened, fmt::format("{} without {} after it", kBlockStart, kBlockEnd));
   return blocks;
 }
 

@@ -10,6 +10,9 @@
 
 namespace evolora {
 
+inline constexpr std::string_view kBlockStart = "EVOLVE-BLOCK-START";
+inline constexpr std::string_view kBlockEnd = "EVOLVE-BLOCK-END";
+
 struct MarkedBlock {
   std::size_t begin = 0;  // bytes [begin, end) of the text: whole lines, without those of the markers
   std::size_t end = 0;

@@ -183,7 +183,8 @@ void allow_threads(Filter& filter) {
 void fill(Filter& filter, SystemCalls allowed) {
   filter.allow(kCore);
   filter.add(SCMP_ACT_KILL_PROCESS, kFatal);
-  if (allowed != SystemCalls::kCompiler && allowed != SystemCalls::kTraining) filter.add(SCMP_ACT_KILL_PROCESS, kNetwork);
+  const bool is_worker = allowed == SystemCalls::kWorkerStart || allowed == SystemCalls::kWorkerLoading || allowed == SystemCalls::kWorkerServing;
+  if (is_worker) filter.add(SCMP_ACT_KILL_PROCESS, kNetwork);
   switch (allowed) {
     case SystemCalls::kCompiler:
       for (const auto& list : {kStart, kFiles, kPrograms}) filter.allow(list);
@@ -194,6 +195,11 @@ void fill(Filter& filter, SystemCalls allowed) {
       for (const auto& list : {kStart, kFiles, kThreads}) filter.allow(list);
       filter.allow({"execve"});  // the sandbox itself starts the program; there is nothing else to start in there
       allow_threads(filter);
+      return;
+    case SystemCalls::kTrainingWithCompiler:
+      for (const auto& list : {kStart, kFiles, kThreads, kPrograms}) filter.allow(list);
+      filter.add(SCMP_ACT_ALLOW, "clone", {bits(0, kNewNamespaces, 0)});
+      filter.add(SCMP_ACT_ERRNO(ENOSYS), "clone3", {});
       return;
     case SystemCalls::kWorkerStart:
       for (const auto& list : {kStart, kThreads}) filter.allow(list);

@@ -13,6 +13,7 @@ enum class SystemCalls {
   kWorkerLoading,  // while a candidate's library is loaded, and its constructors run: opens files for reading, starts nothing
   kWorkerServing,  // while a candidate's functions are called: memory and waiting, and the two pipes it was born with
   kTraining,       // a training run: files and threads, starts no programs
+  kTrainingWithCompiler,  // one with a kernel pack, which asks the compiler who it is: kTraining and kCompiler
 };
 
 // The filter as the array of sock_filter that the kernel takes. What is on no list fails with EPERM; tracing, mounting, other namespaces, keys, bpf

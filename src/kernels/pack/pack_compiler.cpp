@@ -154,21 +154,24 @@ Status compile_pack(FileSystem& files, PackCompiler& compiler, const KernelPack&
   return files.rename(work / request.output, output);
 }
 
-Result<BuiltPack> build_pack(FileSystem& files, PackCompiler& compiler, const fs::path& folder) {
-  KernelPack pack = TRY(read_pack(files, folder));
-  const std::string digest = pack.digest();
+Result<fs::path> built_library_path(PackCompiler& compiler, const KernelPack& pack, const fs::path& folder) {
   const PackTarget target = pack.manifest.target;
   std::string fingerprint = TRY(compiler.fingerprint());
   if (target == PackTarget::kMlx) {
     const fs::path mlx = TRY(mlx_folder_of_packs());
-    const std::string version = TRY(files.read(mlx / "include" / "mlx" / "version.h"));
+    const std::string version = TRY(real_file_system().read(mlx / "include" / "mlx" / "version.h"));
     fingerprint += fmt::format("\n{}\n{}\n{}", fmt::join(pack_compiler_flags(target), " "), mlx.string(), version);
   }
-  const std::string build = sha256_hex(fmt::format("{}\n{}\n{}", digest, sha256_hex(pack_header_text(target)), fingerprint));
-  const fs::path library = folder / "build" / (build.substr(0, 32) + ".so");
+  const std::string build = sha256_hex(fmt::format("{}\n{}\n{}", pack.digest(), sha256_hex(pack_header_text(target)), fingerprint));
+  return folder / "build" / (build.substr(0, 32) + ".so");
+}
+
+Result<BuiltPack> build_pack(FileSystem& files, PackCompiler& compiler, const fs::path& folder) {
+  KernelPack pack = TRY(read_pack(files, folder));
+  const fs::path library = TRY(built_library_path(compiler, pack, folder));
   if (!files.exists(library)) {
     // Of this process alone: two runs that compile at the same time both end with a whole library.
-    const fs::path work = folder / "build" / fmt::format("{}.{}", build.substr(0, 12), ::getpid());
+    const fs::path work = folder / "build" / fmt::format("{}.{}", library.stem().string().substr(0, 12), ::getpid());
     TRY(files.create_directories(work));
     const Status compiled = compile_pack(files, compiler, pack, work, library);
     TRY(files.remove(work));

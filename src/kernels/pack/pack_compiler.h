@@ -61,6 +61,9 @@ struct BuiltPack {
   fs::path library;
 };
 
+// Where build_pack keeps the library of a pack in folder: named by sources, compiler and processor. kDependency: there is no compiler.
+Result<fs::path> built_library_path(PackCompiler& compiler, const KernelPack& pack, const fs::path& folder);
+
 // Reads folder, and compiles it unless folder/build has the library for these sources, this compiler and this processor. Errors of both.
 Result<BuiltPack> build_pack(FileSystem& files, PackCompiler& compiler, const fs::path& folder);
 

@@ -3,8 +3,10 @@
 
 #include <fmt/format.h>
 
+#include "base/file_lock.h"
 #include "evolve/judge/mlx/mlx_numerics.h"
 #include "evolve/judge/pack_gates.h"
+#include "evolve/timing_lease.h"
 #include "measure/estimators.h"
 
 namespace evolora {
@@ -49,6 +51,7 @@ class MlxSourceJudge::Cascade : public PackGates {
   }
 
   Result<bool> microbenchmark(std::int64_t rows, int pairs) {
+    const FileLock lease = TRY(FileLock::wait(timing_lease_path(), stop_));
     TRY(enter("microbenchmark"));
     MlxMicrobenchmarkPlan plan{.shapes = {}, .pairs = pairs, .seed = seed_};
     for (const bool dora : slots()) {
@@ -72,6 +75,7 @@ class MlxSourceJudge::Cascade : public PackGates {
       judgement_.details["training"] = "not run: no model and data were given";
       return true;
     }
+    const FileLock lease = TRY(FileLock::wait(timing_lease_path(), stop_));
     TRY(enter("training"));
     judgement_.details["training"] = nlohmann::ordered_json::object();
     for (const bool dora : slots()) {

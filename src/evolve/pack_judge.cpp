@@ -1,0 +1,194 @@
+// Kernels first, training after them.
+#include "evolve/pack_judge.h"
+
+#include <fmt/format.h>
+
+#include "base/check.h"
+#include "evolve/fitness.h"
+#include "evolve/judge/problem_shapes.h"
+#include "evolve/judge/sandbox_compiler.h"
+#include "evolve/judge/source_judge.h"
+#include "evolve/pack/pack_candidate.h"
+#include "evolve/sandbox/sandboxed_trials.h"
+#include "train/clock.h"
+
+namespace evolora {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// What training said, beside what the kernels did.
+Json training_details(const Judgement& trained) {
+  Json out = trained.details;
+  out["outcome"] = word(trained.outcome);
+  if (!trained.reason.empty()) out["reason"] = trained.reason;
+  out["log_speed"] = trained.log_speed;
+  out["log_memory"] = trained.log_memory;
+  return out;
+}
+
+// A bench that only could not tell whether training as a whole gains: the claim is about the kernels, and its gates for the loss all passed.
+bool only_gain_is_open(const Judgement& bench) {
+  const Json verdict = bench.details.value("verdict", Json::object());
+  const Json gates = verdict.value("gates", Json());
+  if (!gates.is_array() || gates.empty()) return false;
+  for (const Json& gate : gates) {
+    if (gate.value("state", "") != word(GateState::kPass) && gate.value("state", "") != word(GateState::kUnchecked)) return false;
+  }
+  return bench.log_speed.size() >= kFewestPairs;
+}
+
+class PackJudge : public Judge {
+ public:
+  PackJudge(FileSystem& files, const fs::path& folder, PackJudgeSettings settings, Isolation isolation, const std::atomic<bool>* stop)
+      : files_(files), folder_(fs::absolute(folder)), settings_(std::move(settings)), isolation_(isolation), stop_(stop), trials_(files) {}
+
+  Status prepare(const PackSources& start) {
+    const KernelPack pack{.manifest = settings_.manifest, .sources = start};
+    start_digest_ = pack.digest();
+    const fs::path start_folder = TRY(pack_folder(pack));
+    const std::unique_ptr<PackCompiler> compiler = sandboxed_pack_compiler(isolation_, stop_);
+    const fs::path baseline = TRY(build_pack(files_, *compiler, start_folder)).library;
+    TRY(files_.create_directories(work()));
+    TRY(copy_library(baseline, SourceJudge::library_path(work(), pack)));
+    SourceJudgeOptions options{.start = pack,
+                               .work = work(),
+                               .isolation = isolation_,
+                               .baseline = baseline,
+                               .threads = settings_.threads,
+                               .pairs = settings_.pairs,
+                               .shapes = settings_.shapes,
+                               .held_out_shapes = settings_.held_out_shapes};
+    kernels_ = TRY(SourceJudge::create(files_, std::move(options)));
+    if (!settings_.training) return {};
+    const Json around = settings_.training->baseline;
+    RecipeJudgeSettings training = *settings_.training;
+    training.baseline = recipe_with(around, start_folder);
+    training.pairs = 1;
+    const auto recipe_of = [this, around](const Candidate& candidate) -> Result<Json> {
+      const KernelPack program{.manifest = settings_.manifest, .sources = TRY(program_of(candidate))};
+      return recipe_with(around, TRY(built_folder(program)));
+    };
+    const bool isolated = isolation_ == Isolation::kSandbox;
+    training_ = TRY(make_recipe_judge(files_, folder_, training, {.recipe_of = recipe_of, .launcher = isolated ? &trials_ : nullptr}));
+    return {};
+  }
+
+  Result<Judgement> judge(const Candidate& candidate, std::uint64_t seed, const std::atomic<bool>* stop) override {
+    Judgement out = TRY(kernels_->judge(candidate, seed, stop));
+    if (training_ == nullptr || out.outcome != Outcome::kScored || is_start(candidate) || lower_bound(out.log_speed) <= 0) return out;
+    const Judgement trained = TRY(training_->judge(candidate, seed, stop));
+    out.details["training"] = training_details(trained);
+    out.details["gates"].push_back("training");
+    out.seconds += trained.seconds;
+    out.gate = "training";
+    if (trained.outcome == Outcome::kScored) return out;
+    out.outcome = trained.outcome;
+    out.reason = trained.reason;
+    out.artifact = trained.artifact;
+    return out;
+  }
+
+  // Kernels only: a training is too noisy to say anything about them.
+  Result<Judgement> measure_again(const Candidate& candidate, std::uint64_t seed, const std::atomic<bool>* stop) override {
+    return kernels_->measure_again(candidate, seed, stop);
+  }
+
+  Result<Judgement> confirm(const Candidate& candidate, std::uint64_t seed, const std::atomic<bool>* stop) override {
+    Judgement out = TRY(kernels_->confirm(candidate, seed, stop));
+    if (training_ == nullptr || out.outcome != Outcome::kScored) return out;
+    const Judgement trained = TRY(training_->confirm(candidate, seed, stop));
+    out.details["training"] = training_details(trained);
+    out.details["folder"] = trained.details.value("folder", Json());
+    out.seconds += trained.seconds;
+    out.gate = "bench";
+    if (trained.outcome == Outcome::kScored) return out;
+    out.reason = "in training: " + trained.reason;
+    if (trained.outcome == Outcome::kInconclusive && only_gain_is_open(trained)) return out;
+    out.outcome = trained.outcome;
+    return out;
+  }
+
+ private:
+  static Json recipe_with(Json recipe, const fs::path& pack) {
+    recipe["pack"] = fs::absolute(pack).lexically_normal().string();
+    return recipe;
+  }
+
+  bool is_start(const Candidate& candidate) const {
+    const auto program = program_of(candidate);
+    return program.ok() && KernelPack{.manifest = settings_.manifest, .sources = *program}.digest() == start_digest_;
+  }
+
+  Result<fs::path> pack_folder(const KernelPack& pack) {
+    const fs::path folder = folder_ / "packs" / pack.digest().substr(0, 12);
+    TRY(write_pack(files_, folder, pack));
+    return folder;
+  }
+
+  // With the library that was judged: whoever takes the pack runs that, and starts no compiler of its own.
+  Result<fs::path> built_folder(const KernelPack& pack) {
+    const fs::path folder = TRY(pack_folder(pack));
+    const fs::path library = TRY(built_library_path(*sandboxed_pack_compiler(isolation_, stop_), pack, folder));
+    TRY(files_.create_directories(library.parent_path()));
+    TRY(copy_library(SourceJudge::library_path(work(), pack), library));
+    return folder;
+  }
+
+  fs::path work() const { return folder_ / "judge"; }
+
+  Status copy_library(const fs::path& from, const fs::path& to) {
+    if (files_.exists(to)) return {};
+    return write_file_atomically(files_, to, TRY(files_.read(from)));
+  }
+
+  FileSystem& files_;
+  fs::path folder_;
+  PackJudgeSettings settings_;
+  Isolation isolation_;
+  const std::atomic<bool>* stop_;
+  SandboxedTrials trials_;
+  std::string start_digest_;
+  std::unique_ptr<SourceJudge> kernels_;
+  std::unique_ptr<Judge> training_;
+};
+
+}  // namespace
+
+Json pack_judge_to_json(const PackJudgeSettings& settings) {
+  return {{"kind", "pack"},
+          {"manifest", manifest_to_json(settings.manifest)},
+          {"threads", settings.threads},
+          {"pairs", settings.pairs},
+          {"shapes", shapes_to_json(settings.shapes)},
+          {"held_out_shapes", shapes_to_json(settings.held_out_shapes)},
+          {"training", settings.training ? recipe_judge_to_json(*settings.training) : Json()}};
+}
+
+Result<PackJudgeSettings> pack_judge_from_json(const Json& json, const std::string& source) {
+  const auto bad = [&](const char* field, const char* expected) {
+    return Error{ErrorCode::kBadData,
+                 fmt::format("{}: field '{}': expected {}, got {}", source, field, expected, json.contains(field) ? json[field].dump() : "nothing")};
+  };
+  if (!json.is_object() || json.value("kind", Json()) != "pack") return Error{ErrorCode::kBadData, source + ": expected a judge of kind \"pack\""};
+  PackJudgeSettings settings;
+  settings.manifest = TRY(manifest_from_json(json.value("manifest", Json()), source + ": manifest"));
+  for (const auto& [field, target] : {std::pair("threads", &settings.threads), {"pairs", &settings.pairs}}) {
+    if (!json.contains(field) || !json[field].is_number_integer() || json[field] < 1 || json[field] > 1000) return bad(field, "1 to 1000");
+    *target = json[field].get<int>();
+  }
+  settings.shapes = TRY(shapes_from_json(json.value("shapes", Json()), source + ": shapes"));
+  settings.held_out_shapes = TRY(shapes_from_json(json.value("held_out_shapes", Json()), source + ": held_out_shapes"));
+  if (!json.contains("training")) return bad("training", "an object or null");
+  if (!json["training"].is_null()) settings.training = TRY(recipe_judge_from_json(json["training"], source + ": training"));
+  return settings;
+}
+
+Result<std::unique_ptr<Judge>> make_pack_judge(FileSystem& files, const fs::path& folder, const PackJudgeSettings& settings, const PackSources& start,
+                                               Isolation isolation, const std::atomic<bool>* stop) {
+  auto judge = std::make_unique<PackJudge>(files, folder, settings, isolation, stop);
+  TRY(judge->prepare(start));
+  return std::unique_ptr<Judge>(std::move(judge));
+}
+
+}  // namespace evolora
