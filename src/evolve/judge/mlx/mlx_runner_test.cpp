@@ -88,8 +88,10 @@ TEST_F(MlxRunners, WhatLeavesTheGraphEndsTheWorker) {
   }
 }
 
-TEST_F(MlxRunners, MemoryThatThereIsNotIsMlxsOwnRefusal) {
-  EXPECT_THAT(words("mx::array much = mx::zeros({1 << 15, 1 << 16}, mx::float32); mx::eval(much);"), HasSubstr("MLX: "));
+// MLX on a CPU says so or runs into a null pointer: the candidate's end either way, and not the judge's.
+TEST_F(MlxRunners, MoreMemoryThanThereMayBeEndsTheCandidate) {
+  EXPECT_THAT(words("mx::array much = mx::zeros({1 << 15, 1 << 16}, mx::float32); mx::eval(much);"),
+              AnyOf(HasSubstr("MLX: "), HasSubstr("it was ended")));
 }
 
 // 4 MiB that live until the result is there, on top of the same call.

@@ -103,7 +103,7 @@ TEST_F(MlxSourceJudges, ABadCandidateEndsAtTheFirstGateThatSeesIt) {
       {"#include \"evolora_mlx_pack.h\"", "#include \"evolora_mlx_pack.h\"\n#include <mlx/io.h>", "parse", "a change outside the blocks"},
       {last, "mx::eval(out); " + last, "rules", "'eval' is not allowed in a kernel pack on MLX"},
       {last, "return ;", "compile", ""},
-      {last, "static mx::array kept = out; " + last, "compile", "results must depend on the arguments only"},
+      {last, "static int calls = 0; if (++calls > 1000) return x; " + last, "compile", "results must depend on the arguments only"},
       {"evolora_mlx_dora_linear(", "evolora_mlx_lora_linear(", "numerics", "it defines evolora_mlx_lora_linear, which is not among the pack's slots"},
       {last, "return mx::zeros_like(out);", "numerics", "y[0]: got 0"},
       {last, "return mx::multiply(out, mx::array(1.0001F, out.dtype()));", "numerics", "y["},
