@@ -33,7 +33,8 @@ Result<Json> given_settings(const TrainFlags& flags, FileSystem& files) {
 
 Status check_useful(const Json& given) {
   for (const auto& [key, value] : given.items()) {
-    if (key != "threads") return Error{ErrorCode::kUsage, fmt::format("{}: nothing is trained with --kernels-only, so it would do nothing without --model", key)};
+    if (key != "threads")
+      return Error{ErrorCode::kUsage, fmt::format("{}: nothing is trained with --kernels-only, so it would do nothing without --model", key)};
   }
   return {};
 }

@@ -15,15 +15,9 @@
 namespace evolora {
 namespace {
 
-Result<Archive> open_archive(const EvolveArguments& a, const TrainFlags& flags, const std::optional<LlmInput>& llm, FileSystem& files) {
-  const fs::path path = archive_path(a.out);
-  if (a.resume) return Archive::open(path);
-  if (files.exists(path)) {
-    return Error{ErrorCode::kUsage, fmt::format("{} already holds a search: go on with --resume, or give another folder with --out", a.out)};
-  }
-  const SearchPlan plan = TRY(make_search_plan(a, flags, llm, files));
-  TRY(files.create_directories(a.out));
-  return Archive::create(path, search_plan_to_json(plan));
+Result<SearchPlan> new_plan(const EvolveArguments& a, const TrainFlags& flags, const std::optional<LlmInput>& llm, FileSystem& files) {
+  if (!files.exists(archive_path(a.out))) return make_search_plan(a, flags, llm, files);
+  return Error{ErrorCode::kUsage, fmt::format("{} already holds a search: go on with --resume, or give another folder with --out", a.out)};
 }
 
 // What the configuration of language models says about the search, where no flag does.
@@ -43,12 +37,16 @@ Status run_evolve(EvolveArguments a, const TrainFlags& flags, const CLI::App& gi
   std::optional<LlmInput> llm = TRY(take_llm_input(a.llm, files));
   if (llm) add_llm_settings(given, llm->config.search, a);
   if (a.unsafe_no_sandbox) fmt::print(stderr, "evolora: --unsafe-no-sandbox: candidates run with all rights of yours\n");
-  Archive archive = TRY(open_archive(a, flags, llm, files));
-  const std::string source = archive_path(a.out).string();
-  const SearchPlan plan = TRY(search_plan_from_json(archive.plan(), source));
+  const fs::path path = archive_path(a.out);
+  std::optional<Archive> archive;
+  if (a.resume) archive = TRY(Archive::open(path));
+  const SearchPlan plan = TRY(archive ? search_plan_from_json(archive->plan(), path.string()) : new_plan(a, flags, llm, files));
   TRY(check_llm_proposer(llm, plan.proposers));
   const Isolation isolation = a.unsafe_no_sandbox ? Isolation::kNone : Isolation::kSandbox;
-  const SearchSubject subject = TRY(subject_of(files, a.out, plan, source, isolation, stop_flag()));
+  // Before there is an archive: a pack that does not compile, or too little data, is no search yet.
+  const SearchSubject subject = TRY(subject_of(files, a.out, plan, path.string(), isolation, stop_flag()));
+  TRY(files.create_directories(a.out));
+  if (!archive) archive = TRY(Archive::create(path, search_plan_to_json(plan)));
   std::unique_ptr<LlmSession> session;
   if (llm) session = TRY(open_llm_session(std::move(*llm), plan, subject.agree, files, a.out, stop_flag()));
   std::vector<std::unique_ptr<Proposer>> proposers;
@@ -56,7 +54,7 @@ Status run_evolve(EvolveArguments a, const TrainFlags& flags, const CLI::App& gi
                     .genes_of = subject.genes_of,
                     .program_digest = subject.program_digest,
                     .judge = subject.judge.get(),
-                    .archive = &archive,
+                    .archive = &*archive,
                     .stop = stop_flag()};
   for (const std::string& name : plan.proposers) {
     if (name == kLlmProposer) {
@@ -91,7 +89,8 @@ Command add_evolve_run(CLI::App& evolve) {
   auto a = std::make_shared<EvolveArguments>();
   add_value(*app, "--out", a->out, "Folder of the search [evolve]");
   add_value(*app, "--pack", a->pack, "Search the source of the kernel pack in this folder instead of recipes");
-  add_value(*app, "--start", a->start, "What is improved and compared with: default (what train would plan), plain, or a recipe file; with --pack the recipe around the pack "
+  add_value(*app, "--start", a->start,
+            "What is improved and compared with: default (what train would plan), plain, or a recipe file; with --pack the recipe around the pack "
             "[default]");
   add_value(*app, "--proposer", a->proposer, "evolution, tpe, hill, random, or llm [evolution; llm with --llm]");
   add_value(*app, "--compare", a->compare, "Several proposers, such as random,evolution: a search each with the same budget");

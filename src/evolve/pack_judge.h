@@ -1,6 +1,6 @@
 // Judges the source of kernel packs for a search: the gates and pairs of SourceJudge against the pack that the search began with, and then, where the
-// search has a model and data, training with the pack: one pair of short trainings with a loss check for a kernel that is faster, and the whole paired
-// bench with applied proof for a finalist.
+// search has a model and data, training with the pack: one pair of short trainings with a loss check for a kernel that is faster, and the whole
+// paired bench with applied proof for a finalist.
 #pragma once
 
 #include <memory>

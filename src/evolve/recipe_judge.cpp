@@ -22,6 +22,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+// Of a trial while nothing is known of how long one takes: a candidate may hang in its very first.
+constexpr double kLongestSeconds = 3600;
+
 constexpr std::uint64_t kSeeds = std::uint64_t{1} << 31;  // what a training request takes
 
 std::int64_t batch_size_of(const Json& common) {
@@ -65,7 +68,7 @@ class RecipeJudge : public Judge {
     BenchPlan plan = TRY(bench_plan(candidate, seed, folder, "confirm"));
     plan.common["batch_size"] = confirm_batch_size();
     plan.looks = {settings_.confirm_pairs};
-    plan.timeout_seconds = settings_.timeout_seconds;
+    plan.timeout_seconds = settings_.timeout_seconds > 0 ? settings_.timeout_seconds : kLongestSeconds;
     std::vector<TrialRecord> records = TRY(records_of(folder, plan));
     BenchObserver silent;
     const Assessment assessment = TRY(run_paired_bench(files_, folder, plan, records, silent, stop, training_.launcher));
@@ -149,7 +152,7 @@ class RecipeJudge : public Judge {
     constexpr double kLeastSeconds = 30;
     plan.timeout_seconds = settings_.timeout_seconds > 0 ? settings_.timeout_seconds
                            : slowest_baseline_ > 0       ? std::max(kLeastSeconds, kPatience * slowest_baseline_)
-                                                         : 0;
+                                                         : kLongestSeconds;
     TrialRunner runner = TRY(TrialRunner::create(files_, work, plan, training_.launcher));
     out.cell = recipe_cell(candidate.genome);
     out.details = {{"baseline", Json::array()}, {"candidate", Json::array()}};

@@ -28,7 +28,7 @@ struct RecipeJudgeSettings {
   double time_may_grow = 0.5;    // the same when memory is wanted
   double loss_margin = 0.01;
   double progress_margin = 0.01;
-  double timeout_seconds = 0;  // of a trial; 0: ten times the slowest baseline so far, at least 30 s
+  double timeout_seconds = 0;  // of a trial; 0: ten times the slowest baseline so far, at least 30 s; an hour before one is known
   std::string model_sha256;
   std::string data_sha256;
   nlohmann::ordered_json versions = nlohmann::ordered_json::object();

@@ -26,8 +26,8 @@ struct TrialPlace {
 class TrialLauncher {
  public:
   virtual ~TrialLauncher() = default;
-  // What is started instead of `child`, which trains by folder/request.json and writes in folder, the trial's own, an absolute path. Valid until the next
-  // call.
+  // What is started instead of `child`, which trains by folder/request.json and writes in folder, the trial's own, an absolute path. Valid until the
+  // next call.
   virtual Result<ChildRequest> prepare(ChildRequest child, const fs::path& folder) = 0;
 };
 

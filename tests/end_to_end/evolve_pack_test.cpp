@@ -1,5 +1,5 @@
-// `evolora evolve run --pack` as a person meets it: parameters of a pack tuned, the winner confirmed, exported and trained with; a stopped search goes on;
-// a language model's edits judged and recorded.
+// `evolora evolve run --pack` as a person meets it: parameters of a pack tuned, the winner confirmed, exported and trained with; a stopped search
+// goes on; a language model's edits judged and recorded.
 #include <gmock/gmock.h>
 
 #include <algorithm>
@@ -26,7 +26,7 @@ class EvolvePack : public CliTest {
     return result.exit_status == 2 && result.standard_error.find("sandbox") != std::string::npos;
   }
   std::vector<std::string> search(const std::vector<std::string>& more) const {
-    std::vector<std::string> arguments = {"evolve", "run", "--pack", path("pack"), "--pairs", "2", "--finalists", "1", "--out", path("s")};
+    std::vector<std::string> arguments = {"evolve", "run", "--pack", path("pack"), "--pairs", "3", "--finalists", "1", "--out", path("s")};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return arguments;
   }
@@ -37,7 +37,7 @@ class EvolvePack : public CliTest {
 };
 
 TEST_F(EvolvePack, AParameterIsTunedConfirmedExportedAndTrainedWith) {
-  std::vector<std::string> arguments = search({"--budget-evaluations", "3", "--proposer", "hill", "--islands", "1"});
+  std::vector<std::string> arguments = search({"--budget-evaluations", "2", "--proposer", "hill", "--islands", "1"});
   for (const std::string& word : with_training()) arguments.push_back(word);
   const ProcessResult result = run(arguments);
   if (no_sandbox(result)) GTEST_SKIP() << result.standard_error;
@@ -83,7 +83,7 @@ TEST_F(EvolvePack, ALanguageModelsEditsAreJudged) {
   ASSERT_TRUE(endpoint != nullptr && std::fscanf(endpoint, "%d", &port) == 1);  // NOLINT(cert-err34-c)
   write("llm.yaml", "max_iterations: 3\nllm:\n  api_base: http://127.0.0.1:" + std::to_string(port) + "/edit\n  name: fake\n" +
                         "operators: {diff: 1}\nprompt: {num_top_programs: 0, num_diverse_programs: 0}\n");
-  const ProcessResult result = run(search({"--kernels-only", "--llm", path("llm.yaml"), "--seed", "1"}));
+  const ProcessResult result = run(search({"--kernels-only", "--model", path("model"), "--llm", path("llm.yaml"), "--seed", "1"}));
   const std::string quit = "python3 -c \"import urllib.request as u; u.urlopen(u.Request('http://127.0.0.1:" + std::to_string(port) +
                            "/quit', data=b'{}', method='POST')).read()\"";
   EXPECT_EQ(std::system(quit.c_str()), 0);  // NOLINT(cert-env33-c)

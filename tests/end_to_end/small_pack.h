@@ -1,5 +1,5 @@
-// A kernel pack for tests: forward by plain loops, which repeat their work 5 - kTile times, so that what is faster is known beforehand and compiles in
-// a moment.
+// A kernel pack for tests: forward by plain loops, which do their work three times where kTile is 1, so that what is faster is known beforehand and
+// compiles in a moment.
 #pragma once
 
 namespace evolora {
@@ -15,6 +15,7 @@ namespace {
 
 // EVOLVE-BLOCK-START
 constexpr int kTile = 1;  // evolve: int 1..4
+constexpr int kTurns = kTile > 1 ? 1 : 3;
 
 float load_float(int32_t dtype, const uint8_t* from, int64_t i) {
   float value;
@@ -51,20 +52,31 @@ void adapter_input(const evolora_projection& p, const float* x, int64_t row) {
   }
 }
 
-void output(const evolora_projection& p, const float* x, int64_t row, int64_t column) {
-  float sum = 0;
-  for (int64_t k = 0; k < p.weight.in; ++k) sum += x[row * p.weight.in + k] * weight(p.weight, column, k);
-  for (int64_t j = 0; j < p.rank; ++j) sum += p.xa[row * p.rank + j] * (p.scale * p.b[j * p.weight.out + column]);
-  p.y[row * p.weight.out + column] = sum + (p.bias != nullptr ? p.bias[column] : 0.0f);
+// One column of y; row_of_weight: room for its weights.
+void output(const evolora_projection& p, const float* x, int64_t n, int64_t column, float* row_of_weight) {
+  const int64_t in = p.weight.in;
+  for (int64_t k = 0; k < in; ++k) row_of_weight[k] = weight(p.weight, column, k);
+  for (int64_t row = 0; row < n; ++row) {
+    float sums[8] = {};
+    int64_t k = 0;
+    for (; k + 8 <= in; k += 8) {
+      for (int64_t i = 0; i < 8; ++i) sums[i] += x[row * in + k + i] * row_of_weight[k + i];
+    }
+    for (; k < in; ++k) sums[0] += x[row * in + k] * row_of_weight[k];
+    float sum = p.bias != nullptr ? p.bias[column] : 0.0f;
+    for (int64_t j = 0; j < p.rank; ++j) sum += p.xa[row * p.rank + j] * (p.scale * p.b[j * p.weight.out + column]);
+    for (const float each : sums) sum += each;
+    p.y[row * p.weight.out + column] = sum;
+  }
 }
 
-void forward(const evolora_lora_linear_forward_args* args) {
-  for (int64_t i = 0; i < args->projection_count; ++i) {
-    const evolora_projection& p = args->projections[i];
-    for (int64_t row = 0; row < args->n; ++row) {
-      for (int turn = kTile; turn < 5; ++turn) {
-        adapter_input(p, args->x, row);
-        for (int64_t column = 0; column < p.weight.out; ++column) output(p, args->x, row, column);
+void forward(const evolora_lora_linear_forward_args* args, evolora_context* context) {
+  for (int turn = 0; turn < kTurns; ++turn) {
+    for (int64_t i = 0; i < args->projection_count; ++i) {
+      const evolora_projection& p = args->projections[i];
+      for (int64_t row = 0; row < args->n; ++row) adapter_input(p, args->x, row);
+      for (int64_t column = 0; column < p.weight.out; ++column) {
+        output(p, args->x, args->n, column, reinterpret_cast<float*>(context->workspace));
       }
     }
   }
@@ -73,8 +85,10 @@ void forward(const evolora_lora_linear_forward_args* args) {
 
 }  // namespace
 
-void evolora_lora_linear_forward(const evolora_lora_linear_forward_args* args, evolora_context*) { forward(args); }
-size_t evolora_lora_linear_forward_workspace_bytes(const evolora_lora_linear_forward_args*, int) { return 0; }
+void evolora_lora_linear_forward(const evolora_lora_linear_forward_args* args, evolora_context* context) { forward(args, context); }
+size_t evolora_lora_linear_forward_workspace_bytes(const evolora_lora_linear_forward_args* args, int) {
+  return static_cast<size_t>(args->projections[0].weight.in) * sizeof(float);
+}
 )";
 
 }  // namespace evolora

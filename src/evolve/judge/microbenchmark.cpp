@@ -106,7 +106,7 @@ class Benchmark {
   Result<double> baseline_call(const Case& c, const LoraProblem& problem, LoraOutputs& outputs) {
     const auto seconds = baseline_.timed_run(c.direction, problem, plan_.threads, outputs);
     if (seconds.ok()) return *seconds;
-    return Error{ErrorCode::kInternal, "the baseline's kernel failed: " + describe(c, seconds.error().message)};
+    return Error{ErrorCode::kDependency, "the kernel that candidates are timed against failed: " + describe(c, seconds.error().message)};
   }
   static bool fail(MicrobenchmarkResult& result, const std::string& reason) {
     result.reason = reason;

@@ -53,7 +53,8 @@ Result<ProblemShape> shape_from_json(const Json& json, const std::string& source
   for (const Json& each : json["projections"]) {
     if (!each.is_object()) return reader.expected("projections", "a list of objects");
     const Reader inside{each, source};
-    shape.projections.push_back({.out = TRY(inside.whole("out", 1)), .rank = TRY(inside.whole("rank", 0)), .bias = each.value("bias", Json()) == true});
+    shape.projections.push_back(
+        {.out = TRY(inside.whole("out", 1)), .rank = TRY(inside.whole("rank", 0)), .bias = each.value("bias", Json()) == true});
   }
   return shape;
 }

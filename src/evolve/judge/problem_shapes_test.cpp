@@ -27,7 +27,8 @@ TEST(ProblemShapes, OfAModelsLinears) {
   for (const ProblemShape& shape : *shapes) {
     const LoraProblem problem(shape, 1, LoraSolver::kOwnKernels);
     std::size_t bytes = problem.x.size() * 4;
-    for (const auto& p : problem.projections) bytes += p.data.size() + p.scales.size() + p.biases.size() + 4 * (p.a.size() + p.b.size() + p.dy.size());
+    for (const auto& p : problem.projections)
+      bytes += p.data.size() + p.scales.size() + p.biases.size() + 4 * (p.a.size() + p.b.size() + p.dy.size());
     EXPECT_GE(most_call_bytes(*shapes), bytes) << shape.name();
   }
 }

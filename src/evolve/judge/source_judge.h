@@ -30,8 +30,9 @@ struct SourceJudgeOptions {
 
 // A candidate stands for its sources, or the start's if it has none, with its genome as parameters; it may differ from the start in marked blocks
 // only. cell: {log2 of the sources' size in KiB, 0 to 6; log2 of the library's, 0 to 12, which grows with what is unrolled
-// and how many cases are specialised; only where it compiled}. One timed call at a time on a machine: the timing lease (evolve/timing_lease.h). log_speed: see MicrobenchmarkResult. log_memory stays empty: what a worker says of its
-// memory is not to be believed. Not thread-safe; all calls from one thread.
+// and how many cases are specialised; only where it compiled}. One timed call at a time on a machine: the timing lease (evolve/timing_lease.h).
+// log_speed: see MicrobenchmarkResult. log_memory stays empty: what a worker says of its memory is not to be believed. Not thread-safe; all calls
+// from one thread.
 class SourceJudge : public Judge {
  public:
   // kDependency: no sandbox here (with Isolation::kSandbox), or no worker program; kIo.

@@ -78,7 +78,8 @@ Result<std::vector<SourceBlock>> find_blocks(const Sources& sources) {
     const std::vector<MarkedBlock> in_file = TRY(marked_blocks(text, file));
     for (const MarkedBlock& block : in_file) blocks.push_back({.file = file, .begin = block.begin, .end = block.end});
   }
-  if (blocks.empty()) return Error{ErrorCode::kBadData, fmt::format("no file has a block between {} and {}: nothing may change", kBlockStart, kBlockEnd)};
+  if (blocks.empty())
+    return Error{ErrorCode::kBadData, fmt::format("no file has a block between {} and {}: nothing may change", kBlockStart, kBlockEnd)};
   return blocks;
 }
 

@@ -42,7 +42,7 @@ std::string values_of(const Gene& gene) {
 }
 
 constexpr const char* kConfiguration =
-    R"(# Settings of a search with a language model: evolora evolve run --llm evolve.yaml. Without --llm only the parameters are searched, offline.
+    R"(# Settings of a search with a language model: evolora evolve run --llm evolve.yaml. Without --llm the parameters are tuned, offline.
 max_iterations: 100
 random_seed: 1
 llm:
@@ -61,13 +61,14 @@ constexpr const char* kReadme = R"(# Evolving {name}
 It works as it is, and is the baseline of the search.
 
 ```
-evolora evolve run --pack {folder}/pack --model {model} --data {data} --out {folder}/search
-evolora evolve run --pack {folder}/pack --model {model} --data {data} --out {folder}/search --llm {folder}/evolve.yaml
-evolora evolve best {folder}/search --export {folder}/best
+evolora evolve run --pack {folder}/pack --kernels-only --out {folder}/kernels
+evolora evolve run --pack {folder}/pack --model {model} --data {data} --out {folder}/trained
+evolora evolve run --pack {folder}/pack --model {model} --data {data} --out {folder}/asked --llm {folder}/evolve.yaml
+evolora evolve best {folder}/trained --export {folder}/best
 ```
 
-The first searches the parameters, the second asks a language model for code as well (`evolve.yaml`), the third writes the best confirmed
-pack.
+The first tunes the parameters and times kernels alone, the second trains with what is faster as well, the third asks a language model for code
+(`evolve.yaml`), the fourth writes the best confirmed pack.
 `recipe.json` names the pack for a training run of your own; a pack is code that runs with your rights, so run only what you have read
 or the judge has seen:
 

@@ -20,7 +20,8 @@ Result<PackSources> program_of(const Candidate& candidate);
 // The same for candidates whose programs differ in comments and white space only. Errors: those of program_of and novelty_digest.
 Result<std::string> program_digest(const Candidate& candidate);
 
-// What was not changed follows: numbers in the sources and genome agree in what is returned. Errors reject the proposal; their message begins with a word and a colon:
+// What was not changed follows: numbers in the sources and genome agree in what is returned. Errors reject the proposal; their message begins with a
+// word and a colon:
 //   outside_block  the sources differ from the start's outside its blocks
 //   bad_genome     parameters that are declared wrongly or have values that their declarations do not allow
 Result<Candidate> agreed(const PackSources& start, const Candidate& candidate, Changed changed);

@@ -46,7 +46,8 @@ std::vector<Step> steps_between(const Lines& a, const Lines& b) {
     common.assign(n + 1, std::vector<std::uint16_t>(m + 1, 0));
     for (std::size_t i = n; i-- > 0;) {
       for (std::size_t j = m; j-- > 0;) {
-        common[i][j] = a[head + i] == b[head + j] ? static_cast<std::uint16_t>(common[i + 1][j + 1] + 1) : std::max(common[i + 1][j], common[i][j + 1]);
+        common[i][j] =
+            a[head + i] == b[head + j] ? static_cast<std::uint16_t>(common[i + 1][j + 1] + 1) : std::max(common[i + 1][j], common[i][j + 1]);
       }
     }
   }

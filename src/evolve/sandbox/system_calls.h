@@ -8,11 +8,11 @@
 namespace evolora {
 
 enum class SystemCalls {
-  kCompiler,       // starts programs, writes files; no network, no other processes
-  kWorkerStart,    // from exec until the worker narrows itself: loads libraries, starts threads, installs filters
-  kWorkerLoading,  // while a candidate's library is loaded, and its constructors run: opens files for reading, starts nothing
-  kWorkerServing,  // while a candidate's functions are called: memory and waiting, and the two pipes it was born with
-  kTraining,       // a training run: files and threads, starts no programs
+  kCompiler,              // starts programs, writes files; no network, no other processes
+  kWorkerStart,           // from exec until the worker narrows itself: loads libraries, starts threads, installs filters
+  kWorkerLoading,         // while a candidate's library is loaded, and its constructors run: opens files for reading, starts nothing
+  kWorkerServing,         // while a candidate's functions are called: memory and waiting, and the two pipes it was born with
+  kTraining,              // a training run: files and threads, starts no programs
   kTrainingWithCompiler,  // one with a kernel pack, which asks the compiler who it is: kTraining and kCompiler
 };
 
