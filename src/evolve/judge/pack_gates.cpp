@@ -11,6 +11,7 @@
 #include "evolve/pack/pack_change.h"
 #include "evolve/pack/pack_parameters.h"
 #include "evolve/random.h"
+#include "evolve/timing_lease.h"
 #include "kernels/pack/pack_rules.h"
 
 namespace evolora {
@@ -112,6 +113,13 @@ Judgement PackGates::finish() {
 Status PackGates::interrupted() const {
   if (stop_ != nullptr && stop_->load()) return Error{ErrorCode::kInterrupted, "interrupted"};
   return {};
+}
+
+Result<FileLock> PackGates::wait_for_machine() {
+  const double asked = now_seconds();
+  FileLock lease = TRY(FileLock::wait(timing_lease_path(), stop_));
+  start_ += now_seconds() - asked;
+  return lease;
 }
 
 Status PackGates::enter(const char* gate) {

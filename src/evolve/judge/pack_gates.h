@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/file_lock.h"
 #include "base/file_system.h"
 #include "evolve/judge.h"
 #include "evolve/sandbox/sandbox.h"
@@ -39,6 +40,8 @@ class PackGates {
 
  protected:
   Status enter(const char* gate);
+  // The timing lease (evolve/timing_lease.h). Waiting for another search is no judging, and no part of its seconds.
+  Result<FileLock> wait_for_machine();
   // words: for the artifact, if there is more to say than the reason. Returns false.
   Result<bool> reject(const std::string& reason, const std::string& words = "");
   // Is a failure with this error the candidate's?

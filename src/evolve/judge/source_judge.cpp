@@ -3,11 +3,9 @@
 
 #include <fmt/format.h>
 
-#include "base/file_lock.h"
 #include "evolve/judge/numerics_gate.h"
 #include "evolve/judge/pack_gates.h"
 #include "evolve/judge/problem_shapes.h"
-#include "evolve/timing_lease.h"
 #include "measure/estimators.h"
 
 namespace evolora {
@@ -39,9 +37,7 @@ class SourceJudge::Cascade : public PackGates {
   }
 
   Result<bool> microbenchmark(const std::vector<ProblemShape>& shapes, int pairs) {
-    const double asked = now_seconds();
-    const FileLock lease = TRY(FileLock::wait(timing_lease_path(), stop_));
-    start_ += now_seconds() - asked;  // waiting for another search is no judging, and no part of a budget
+    const FileLock lease = TRY(wait_for_machine());
     TRY(enter("microbenchmark"));
     const std::size_t bytes = most_call_bytes(shapes);
     WorkerOptions options{.isolation = options_.isolation,

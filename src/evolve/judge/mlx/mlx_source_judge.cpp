@@ -3,10 +3,8 @@
 
 #include <fmt/format.h>
 
-#include "base/file_lock.h"
 #include "evolve/judge/mlx/mlx_numerics.h"
 #include "evolve/judge/pack_gates.h"
-#include "evolve/timing_lease.h"
 #include "measure/estimators.h"
 
 namespace evolora {
@@ -51,7 +49,7 @@ class MlxSourceJudge::Cascade : public PackGates {
   }
 
   Result<bool> microbenchmark(std::int64_t rows, int pairs) {
-    const FileLock lease = TRY(FileLock::wait(timing_lease_path(), stop_));
+    const FileLock lease = TRY(wait_for_machine());
     TRY(enter("microbenchmark"));
     MlxMicrobenchmarkPlan plan{.shapes = {}, .pairs = pairs, .seed = seed_};
     for (const bool dora : slots()) {
@@ -75,7 +73,7 @@ class MlxSourceJudge::Cascade : public PackGates {
       judgement_.details["training"] = "not run: no model and data were given";
       return true;
     }
-    const FileLock lease = TRY(FileLock::wait(timing_lease_path(), stop_));
+    const FileLock lease = TRY(wait_for_machine());
     TRY(enter("training"));
     judgement_.details["training"] = nlohmann::ordered_json::object();
     for (const bool dora : slots()) {
