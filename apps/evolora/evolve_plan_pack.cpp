@@ -66,6 +66,11 @@ Status plan_pack_search(const EvolveArguments& a, const TrainFlags& flags, FileS
   }
   if (a.kernel_genes) return Error{ErrorCode::kUsage, "--kernel-genes: a search of a kernel pack has the pack's parameters; leave it out"};
   const KernelPack pack = TRY(read_pack(files, a.pack));
+  if (pack.manifest.target != PackTarget::kCpu) {
+    return Error{ErrorCode::kUsage,
+                 fmt::format("--pack: {} is for {}: evolve run searches packs for cpu; evolora judge judges one program of the others", a.pack,
+                             word(pack.manifest.target))};
+  }
   plan.start = TRY(start_of_pack(pack));
   const bool only_offline = std::find(plan.proposers.begin(), plan.proposers.end(), kLlmProposer) == plan.proposers.end();
   if (only_offline && plan.start.genome.empty()) {

@@ -6,6 +6,7 @@
 
 #include "command.h"
 #include "evolve/fitness.h"
+#include "evolve/judge/mlx/mlx_source_judge.h"
 #include "evolve/judge/sandbox_compiler.h"
 #include "evolve/judge/source_judge.h"
 #include "evolve/judge_answer.h"
@@ -19,7 +20,10 @@ struct JudgeArguments {
   std::string pack;
   std::string work = "judge";
   std::int64_t seed = 0;
-  std::int64_t pairs = 9;
+  std::int64_t pairs = 0;  // 0: the target's own
+  std::string objective;   // empty: the target's own
+  std::string model, data;
+  std::int64_t iters = 20;
   bool against_own_kernels = false;
   bool unsafe_no_sandbox = false;
   bool confirm = false;
@@ -39,34 +43,71 @@ Result<Candidate> candidate_of(FileSystem& files, const JudgeArguments& a, const
   return candidate;
 }
 
+void print_ratio(const char* what, const std::vector<double>& logs) {
+  if (logs.empty()) return;
+  fmt::print("{} {:.3f} x the baseline's (geometric mean of {} pairs), at least {:.3f} x with 90 % confidence\n", what,
+             std::exp(summarize(logs).mean), logs.size(), std::exp(lower_bound(logs)));
+}
+
 void print_judgement(const Judgement& judgement, std::optional<double> fitness) {
   fmt::print("{} at gate {} after {:.1f} s\n", word(judgement.outcome), judgement.gate, judgement.seconds);
   if (!judgement.reason.empty()) fmt::print("{}\n", judgement.reason);
   if (!judgement.artifact.empty()) fmt::print("{}\n", judgement.artifact);
-  if (fitness.has_value()) {
-    fmt::print("speed {:.3f} x the baseline (geometric mean of {} pairs), at least {:.3f} x with 90 % confidence\n",
-               std::exp(summarize(judgement.log_speed).mean), judgement.log_speed.size(), std::exp(*fitness));
+  if (!fitness.has_value()) return;
+  print_ratio("speed", judgement.log_speed);
+  print_ratio("memory saving", judgement.log_memory);
+}
+
+// What candidates are measured against: the pack itself, compiled as candidates are.
+Result<fs::path> baseline_of(FileSystem& files, const JudgeArguments& a, Isolation isolation) {
+  const std::unique_ptr<PackCompiler> compiler = sandboxed_pack_compiler(isolation, stop_flag());
+  return TRY(build_pack(files, *compiler, fs::absolute(a.pack).lexically_normal())).library;
+}
+
+Result<std::unique_ptr<Judge>> make_cpu_judge(FileSystem& files, const JudgeArguments& a, const KernelPack& pack, Isolation isolation) {
+  for (const auto& [flag, given] : {std::pair("--model", !a.model.empty()), std::pair("--data", !a.data.empty())}) {
+    if (given) return Error{ErrorCode::kUsage, fmt::format("{}: short trainings are a gate of packs for mlx; {} is for cpu", flag, a.pack)};
   }
+  SourceJudgeOptions options{.start = pack, .work = fs::absolute(a.work).lexically_normal(), .isolation = isolation};
+  if (a.pairs != 0) options.pairs = static_cast<int>(a.pairs);
+  if (!a.against_own_kernels) options.baseline = TRY(baseline_of(files, a, isolation));
+  return std::unique_ptr<Judge>(TRY(SourceJudge::create(files, std::move(options))));
+}
+
+Result<std::unique_ptr<Judge>> make_mlx_judge(FileSystem& files, const JudgeArguments& a, const KernelPack& pack, Isolation isolation) {
+  if (a.against_own_kernels)
+    return Error{ErrorCode::kUsage, fmt::format("--against-own-kernels: {} is for mlx, and is measured against the pack itself", a.pack)};
+  if (a.model.empty() != a.data.empty()) return Error{ErrorCode::kUsage, "--model and --data: expected both or neither"};
+  MlxSourceJudgeOptions options{.start = pack, .work = fs::absolute(a.work).lexically_normal(), .isolation = isolation};
+  if (a.pairs != 0) options.pairs = static_cast<int>(a.pairs);
+  options.training.model = a.model;
+  options.training.data = a.data;
+  options.training.iters = a.iters;
+  options.baseline = TRY(baseline_of(files, a, isolation));
+  return std::unique_ptr<Judge>(TRY(MlxSourceJudge::create(files, std::move(options))));
 }
 
 Status run_judge(const JudgeArguments& a) {
   FileSystem& files = real_file_system();
-  if (a.pairs < 2 || a.pairs > 1000) return Error{ErrorCode::kUsage, fmt::format("--pairs: expected a whole number in [2, 1000], got {}", a.pairs)};
+  if (a.pairs != 0 && (a.pairs < 2 || a.pairs > 1000))
+    return Error{ErrorCode::kUsage, fmt::format("--pairs: expected a whole number in [2, 1000], got {}", a.pairs)};
+  if (a.iters < 1 || a.iters > 100'000)
+    return Error{ErrorCode::kUsage, fmt::format("--iters: expected a whole number in [1, 100000], got {}", a.iters)};
   if (a.unsafe_no_sandbox) fmt::print(stderr, "evolora: --unsafe-no-sandbox: the program runs with all rights of yours\n");
   const Isolation isolation = a.unsafe_no_sandbox ? Isolation::kNone : Isolation::kSandbox;
   const KernelPack pack = TRY(read_pack(files, a.pack));
   const Candidate candidate = TRY(candidate_of(files, a, pack));
   const std::atomic<bool>* stop = stop_flag();
-  SourceJudgeOptions options{
-      .start = pack, .work = fs::absolute(a.work).lexically_normal(), .isolation = isolation, .pairs = static_cast<int>(a.pairs)};
-  if (!a.against_own_kernels) {
-    const std::unique_ptr<PackCompiler> compiler = sandboxed_pack_compiler(isolation, stop);
-    options.baseline = TRY(build_pack(files, *compiler, fs::absolute(a.pack).lexically_normal())).library;
-  }
-  const std::unique_ptr<SourceJudge> judge = TRY(SourceJudge::create(files, options));
+  const bool is_mlx = pack.manifest.target == PackTarget::kMlx;
+  Objective objective = is_mlx ? Objective::kMemory : Objective::kSpeed;
+  if (!a.objective.empty()) objective = TRY(objective_from(a.objective));
+  if (!is_mlx && objective != Objective::kSpeed)
+    return Error{ErrorCode::kUsage,
+                 fmt::format("--objective: {} is for cpu, whose memory is not measured: expected speed, got {}", a.pack, word(objective))};
+  const std::unique_ptr<Judge> judge = TRY(is_mlx ? make_mlx_judge(files, a, pack, isolation) : make_cpu_judge(files, a, pack, isolation));
   const auto seed = static_cast<std::uint64_t>(a.seed);
   const Judgement judgement = TRY(a.confirm ? judge->confirm(candidate, seed, stop) : judge->judge(candidate, seed, stop));
-  const std::optional<double> fitness = fitness_of(Objective::kSpeed, judgement);
+  const std::optional<double> fitness = fitness_of(objective, judgement);
   if (a.json) {
     fmt::print("{}\n", judge_answer(judgement, fitness).dump(2));
   } else {
@@ -84,7 +125,11 @@ Command add_judge_command(CLI::App& program) {
   add_value(*app, "--pack", a->pack, "Folder of the kernel pack: what may change, and what the program is timed against")->required();
   add_value(*app, "--work", a->work, "Folder for compiled libraries [judge]");
   add_value(*app, "--seed", a->seed, "Of hidden inputs and the order of pairs [0]");
-  add_value(*app, "--pairs", a->pairs, "Timed pairs per shape and direction [9]");
+  add_value(*app, "--pairs", a->pairs, "Timed pairs per shape and direction [9; mlx: 5]");
+  add_value(*app, "--objective", a->objective, "What the score is of: speed, memory or both [cpu: speed; mlx: memory]");
+  add_value(*app, "--model", a->model, "For mlx: MLX model folder of the training gate; without one the gate is left out");
+  add_value(*app, "--data", a->data, "For mlx: folder with train.jsonl, for the training gate");
+  add_value(*app, "--iters", a->iters, "For mlx: steps of the training gate [20]");
   app->add_flag("--against-own-kernels", a->against_own_kernels, "Time against the program's own kernels instead of the pack");
   app->add_flag("--confirm", a->confirm, "Held-out shapes and other inputs, three times the pairs");
   app->add_flag("--unsafe-no-sandbox", a->unsafe_no_sandbox, "Without a sandbox: only for programs you would run yourself");

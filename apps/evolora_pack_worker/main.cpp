@@ -4,67 +4,21 @@
 // It narrows itself before code of the pack can run: first its threads are started and the time stamp counter is switched off, then nothing more
 // can be started or written, then the library is loaded, then nothing more can be opened. It reports no times and no results.
 #include <dlfcn.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
 #include "evolve/sandbox/worker_protocol.h"
+#include "evolve/sandbox/worker_side.h"
 #include "kernels/pack/evolora_pack.h"
 #include "worker_pool.h"
 
 namespace evolora {
 namespace {
-
-// Ends the worker where its own side is broken: the judge sees that it is gone.
-constexpr int kBroken = 3;
-[[noreturn]] void give_up() { ::_exit(kBroken); }
-
-bool read_all(int fd, void* to, std::size_t size) {
-  auto* at = static_cast<char*>(to);
-  while (size > 0) {
-    const ssize_t n = ::read(fd, at, size);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return false;
-    at += n;
-    size -= static_cast<std::size_t>(n);
-  }
-  return true;
-}
-
-// One write: a reply is shorter than PIPE_BUF, so it arrives whole.
-void send(const WorkerReply& reply) {
-  if (::write(kWorkerReplies, &reply, sizeof reply) != static_cast<ssize_t>(sizeof reply)) give_up();
-}
-
-struct Filters {
-  char* begin = nullptr;
-  std::uint64_t loading_bytes = 0;
-  std::uint64_t serving_bytes = 0;
-};
-
-Filters read_filters() {
-  std::uint64_t sizes[2];
-  if (::pread(kWorkerFilters, sizes, sizeof sizes, 0) != static_cast<ssize_t>(sizeof sizes)) give_up();
-  const std::uint64_t total = sizes[0] + sizes[1];
-  Filters filters{static_cast<char*>(std::malloc(total)), sizes[0], sizes[1]};
-  if (filters.begin == nullptr || ::pread(kWorkerFilters, filters.begin, total, sizeof sizes) != static_cast<ssize_t>(total)) give_up();
-  return filters;
-}
-
-// For all threads.
-void narrow(char* program, std::uint64_t bytes) {
-  sock_fprog filter{static_cast<unsigned short>(bytes / sizeof(sock_filter)), reinterpret_cast<sock_filter*>(program)};
-  if (::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &filter) != 0) give_up();
-}
 
 struct Functions {
   void (*forward)(const evolora_lora_linear_forward_args*, evolora_context*) = nullptr;
@@ -105,12 +59,12 @@ class Worker {
 
   WorkerStatus prepare(int threads) {
     const auto& call = *reinterpret_cast<const WorkerCall*>(inputs_);
-    if (call.fence_count > kWorkerMaxFences || call.projection_count > kWorkerMaxProjections) give_up();
+    if (call.fence_count > kWorkerMaxFences || call.projection_count > kWorkerMaxProjections) give_up_worker();
     release_workspace();
-    if (::mprotect(inputs_, input_bytes_, PROT_READ) != 0 || ::mprotect(outputs_, output_bytes_, PROT_READ | PROT_WRITE) != 0) give_up();
+    if (::mprotect(inputs_, input_bytes_, PROT_READ) != 0 || ::mprotect(outputs_, output_bytes_, PROT_READ | PROT_WRITE) != 0) give_up_worker();
     for (std::uint32_t i = 0; i < call.fence_count; ++i) {
       const WorkerFence& fence = call.fences[i];
-      if (::mprotect((fence.output != 0 ? outputs_ : inputs_) + fence.offset, kWorkerPageBytes, PROT_NONE) != 0) give_up();
+      if (::mprotect((fence.output != 0 ? outputs_ : inputs_) + fence.offset, kWorkerPageBytes, PROT_NONE) != 0) give_up_worker();
     }
     bind(call);
     const bool forward = call.kernel == static_cast<std::uint32_t>(WorkerKernel::kForward);
@@ -183,11 +137,11 @@ class Worker {
     const std::size_t pages = (rounded + kWorkerPageBytes - 1) / kWorkerPageBytes * kWorkerPageBytes;
     mapped_bytes_ = pages + 2 * kWorkerPageBytes;
     void* mapped = ::mmap(nullptr, mapped_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (mapped == MAP_FAILED) give_up();
+    if (mapped == MAP_FAILED) give_up_worker();
     mapped_ = static_cast<char*>(mapped);
     std::memset(mapped_ + kWorkerPageBytes, 0xFF, pages);
-    if (::mprotect(mapped_, kWorkerPageBytes, PROT_NONE) != 0) give_up();
-    if (::mprotect(mapped_ + kWorkerPageBytes + pages, kWorkerPageBytes, PROT_NONE) != 0) give_up();
+    if (::mprotect(mapped_, kWorkerPageBytes, PROT_NONE) != 0) give_up_worker();
+    if (::mprotect(mapped_ + kWorkerPageBytes + pages, kWorkerPageBytes, PROT_NONE) != 0) give_up_worker();
     context_.workspace = reinterpret_cast<unsigned char*>(mapped_ + kWorkerPageBytes + pages - rounded);
     context_.workspace_bytes = bytes;
   }
@@ -210,31 +164,23 @@ class Worker {
   std::size_t mapped_bytes_ = 0;
 };
 
-char* map_file(int fd, std::size_t bytes, int protection) {
-  void* mapped = ::mmap(nullptr, bytes, protection, MAP_SHARED, fd, 0);
-  if (mapped == MAP_FAILED) give_up();
-  return static_cast<char*>(mapped);
-}
-
 int serve(const char* library, int threads, std::size_t input_bytes, std::size_t output_bytes, bool strict) {
-  Filters filters;
+  WorkerFilters filters;
   if (strict) {
-    filters = read_filters();
-    if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) give_up();
-    // Threads started from here on inherit it: a kernel that looks at the clock gets SIGSEGV.
-    (void)::prctl(PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0);
+    filters = read_worker_filters();
+    prepare_to_narrow();
   }
   static WorkerPool pool(threads);
-  static Worker worker(pool, map_file(kWorkerInputs, input_bytes, PROT_READ), input_bytes,
-                       map_file(kWorkerOutputs, output_bytes, PROT_READ | PROT_WRITE), output_bytes);
-  if (strict) narrow(filters.begin, filters.loading_bytes);
+  static Worker worker(pool, map_worker_file(kWorkerInputs, input_bytes, PROT_READ), input_bytes,
+                       map_worker_file(kWorkerOutputs, output_bytes, PROT_READ | PROT_WRITE), output_bytes);
+  if (strict) narrow_worker(filters.begin, filters.loading_bytes);
   WorkerReply hello;
   hello.status = static_cast<std::uint32_t>(WorkerStatus::kDone);
   worker.set_functions(load(library, hello));
-  if (strict) narrow(filters.begin + filters.loading_bytes, filters.serving_bytes);
-  send(hello);
+  if (strict) narrow_worker(filters.begin + filters.loading_bytes, filters.serving_bytes);
+  send_reply(hello);
   WorkerRequest request;
-  while (read_all(kWorkerRequests, &request, sizeof request)) {
+  while (read_request(request)) {
     WorkerReply reply;
     reply.status = static_cast<std::uint32_t>(WorkerStatus::kDone);
     reply.nonce = request.nonce;
@@ -242,9 +188,9 @@ int serve(const char* library, int threads, std::size_t input_bytes, std::size_t
       case WorkerCommand::kPrepare: reply.status = static_cast<std::uint32_t>(worker.prepare(static_cast<int>(request.threads))); break;
       case WorkerCommand::kRun: worker.run(); break;
       case WorkerCommand::kNothing: break;
-      default: give_up();
+      default: give_up_worker();
     }
-    send(reply);
+    send_reply(reply);
   }
   ::_exit(0);  // no destructors: the pack's would run with them
 }

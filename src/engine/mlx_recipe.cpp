@@ -49,7 +49,7 @@ Status read(const Words<Enum>& words, const std::string& place, const Json& valu
 
 }  // namespace
 
-const char* word(MlxLoraLinear value) { return word_of(kLoraLinear, value); }
+const char* word(MlxLoraLinear value) { return value == MlxLoraLinear::kPack ? "pack" : word_of(kLoraLinear, value); }
 const char* word(MlxSwiglu value) { return word_of(kSwiglu, value); }
 const char* word(MlxHeadLoss value) { return word_of(kHeadLoss, value); }
 

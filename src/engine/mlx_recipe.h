@@ -12,8 +12,9 @@
 namespace evolora {
 
 // lora_linear. optimized: one function with its own backward; the adapter's products in the type of the activations; only x and x A are saved; DoRA's
-// row norm without the dense weight. grouped: the same for q|k|v and gate|up at once, over one concatenated weight.
-enum class MlxLoraLinear { kStandard, kOptimized, kGrouped };
+// row norm without the dense weight. grouped: the same for q|k|v and gate|up at once, over one concatenated weight. kPack: a kernel pack's, chosen by
+// the recipe's field "pack" and not by a word.
+enum class MlxLoraLinear { kStandard, kOptimized, kGrouped, kPack };
 // swiglu. optimized: silu(gate) * up is computed again by the backward pass of the down projection instead of being saved.
 enum class MlxSwiglu { kStandard, kOptimized };
 // head_loss. optimized: supervised rows only, in chunks that run one after the other, dX made with the loss.

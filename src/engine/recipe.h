@@ -33,6 +33,9 @@ enum class PrefixCache { kOff, kMemory, kFile };
 struct PackChoice {
   std::string folder;  // empty: no pack
   std::shared_ptr<const PackLibrary> library;
+  // Of a pack for mlx, which only the MLX engine's module can load: the compiled file, and the name that records give it. Empty: not compiled yet.
+  std::string mlx_library;
+  std::string mlx_name;
 
   bool operator==(const PackChoice& other) const { return folder == other.folder; }
 };

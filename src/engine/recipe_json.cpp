@@ -135,7 +135,7 @@ const std::vector<Row>& rows() {
       {"pack",
        [](const F& f, C& c) -> Status {
          if (!f.value.is_string() || f.value.get<std::string>().empty()) return f.expected("the folder of a kernel pack");
-         c.pack = PackChoice{f.value.get<std::string>(), nullptr};
+         c.pack = PackChoice{.folder = f.value.get<std::string>(), .library = nullptr};
          return {};
        },
        [](const R& r) -> Json { return r.pack.folder.empty() ? Json() : Json(r.pack.folder); }},

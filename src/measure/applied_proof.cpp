@@ -49,12 +49,19 @@ Result<Json> expected_kernels(FileSystem& files, const Json& request) {
 // The same of the MLX engine; without a word it is mlx-lm's operations.
 Result<Json> expected_mlx_kernels(FileSystem& files, const Json& request) {
   MlxRecipe recipe = standard_mlx_recipe();
+  PackChoice pack;
   if (request.contains("recipe") && request["recipe"].is_string()) {
     const RecipeChoices choices = TRY(read_recipe(files, request["recipe"].get<std::string>()));
     recipe = choices.mlx.value_or(recipe);
+    pack = choices.pack.value_or(pack);
   }
   if (request.contains("kernels") && request["kernels"] == "standard") recipe = standard_mlx_recipe();
   if (request.contains("kernels") && request["kernels"] == "optimized") recipe = optimized_mlx_recipe();
+  if (!pack.folder.empty()) {
+    TRY(check_pack_target(files, pack.folder, PackTarget::kMlx));
+    const std::string name = TRY(built(files, pack.folder)).pack.service_name();
+    return Json{{"lora_linear", name}, {"swiglu", word(recipe.swiglu)}, {"head_loss", word(recipe.head_loss)}};
+  }
   return Json{{"lora_linear", word(recipe.lora_linear)}, {"swiglu", word(recipe.swiglu)}, {"head_loss", word(recipe.head_loss)}};
 }
 

@@ -8,7 +8,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr std::array kLinearWords = {MlxLoraLinear::kStandard, MlxLoraLinear::kOptimized, MlxLoraLinear::kGrouped};
+constexpr std::array kLinearWords = {MlxLoraLinear::kStandard, MlxLoraLinear::kOptimized, MlxLoraLinear::kGrouped, MlxLoraLinear::kPack};
 constexpr std::array kSwigluWords = {MlxSwiglu::kStandard, MlxSwiglu::kOptimized};
 constexpr std::array kHeadWords = {MlxHeadLoss::kStandard, MlxHeadLoss::kOptimized};
 
@@ -26,8 +26,8 @@ bool ran(const MlxCallCount& count) { return count.forward + count.backward > 0;
 
 }  // namespace
 
-MlxCalls::MlxCalls(std::int64_t layers, const AdapterSet& adapters)
-    : first_adapted_(adapters.first_layer()), layers_(static_cast<std::size_t>(layers)) {}
+MlxCalls::MlxCalls(std::int64_t layers, const AdapterSet& adapters, std::string pack_name)
+    : first_adapted_(adapters.first_layer()), pack_name_(std::move(pack_name)), layers_(static_cast<std::size_t>(layers)) {}
 
 void MlxCalls::add_autodiff_backward() {
   constexpr auto kStandard = static_cast<std::size_t>(MlxLoraLinear::kStandard);
@@ -56,7 +56,7 @@ void MlxCalls::clear() {
 
 Json MlxCalls::to_json() const {
   Json served = {{"lora_linear", Json::object()}, {"swiglu", Json::object()}, {"head_loss", Json::object()}};
-  const auto serve = [&](const char* slot, const char* name) { served[slot][name] = served[slot].value(name, 0) + 1; };
+  const auto serve = [&](const char* slot, const std::string& name) { served[slot][name] = served[slot].value(name, 0) + 1; };
   Json layers = Json::array();
   MlxCallCount all_linears;
   MlxCallCount all_swiglus;
@@ -69,7 +69,7 @@ Json MlxCalls::to_json() const {
     for (std::size_t kind = 0; kind < kLinearKinds; ++kind) {
       MlxCallCount of_kind;
       for (const auto& kinds : layer.linears) add_to(of_kind, kinds[kind]);
-      if (adapted && ran(of_kind)) serve("lora_linear", word(kLinearWords[kind]));
+      if (adapted && ran(of_kind)) serve("lora_linear", kLinearWords[kind] == MlxLoraLinear::kPack ? pack_name_ : word(kLinearWords[kind]));
       add_to(linears, of_kind);
     }
     for (std::size_t kind = 0; kind < layer.swiglu.size(); ++kind) {

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -24,7 +25,8 @@ struct MlxCallCount {
 class MlxCalls {
  public:
   MlxCalls() = default;
-  MlxCalls(std::int64_t layers, const AdapterSet& adapters);
+  // pack_name: of the kernel pack, if there is one, in to_json.
+  MlxCalls(std::int64_t layers, const AdapterSet& adapters, std::string pack_name = "");
 
   // Of a linear with an adapter.
   void forward(std::int64_t layer, Projection p, MlxLoraLinear kind) { ++linear(layer, p, kind).forward; }
@@ -46,7 +48,7 @@ class MlxCalls {
   nlohmann::ordered_json to_json() const;
 
  private:
-  static constexpr std::size_t kLinearKinds = 3;
+  static constexpr std::size_t kLinearKinds = 4;
   struct Layer {
     std::array<std::array<MlxCallCount, kLinearKinds>, kProjectionCount> linears;
     std::array<MlxCallCount, 2> swiglu;
@@ -57,6 +59,7 @@ class MlxCalls {
   }
 
   std::int64_t first_adapted_ = 0;
+  std::string pack_name_;
   std::vector<Layer> layers_;
   std::array<MlxCallCount, 2> head_loss_;
 };

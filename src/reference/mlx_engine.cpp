@@ -49,12 +49,12 @@ void append(Arrays& to, const Arrays& from) { to.insert(to.end(), from.begin(), 
 
 class MlxStepEngine : public StepEngine {
  public:
-  MlxStepEngine(const MlxEngineOptions& options, const ModelWeights& weights, AdapterSet& adapters)
+  MlxStepEngine(const MlxEngineOptions& options, const ModelWeights& weights, AdapterSet& adapters, std::shared_ptr<const MlxPack> pack)
       : options_(options),
         adapters_(adapters),
-        graph_({options.recipe, options.grad_checkpoint, options.head_rows_per_chunk}, weights, adapters),
+        graph_({options.recipe, options.grad_checkpoint, options.head_rows_per_chunk, std::move(pack)}, weights, adapters),
         parameters_(graph_.parameters_from(adapters.parameters())),
-        calls_(weights.spec().num_layers, adapters),
+        calls_(weights.spec().num_layers, adapters, options.pack_name),
         counting_(calls_) {
     const MlxStep step = options.recipe.step;
     compiled_ = step == MlxStep::kCompiled || (step == MlxStep::kDeviceDefault && options.device == MlxDevice::kGpu);
@@ -109,14 +109,16 @@ class MlxStepEngine : public StepEngine {
     slots["head_loss"] = word(options_.recipe.head_loss);
     nlohmann::ordered_json fallbacks = nlohmann::ordered_json::array();
     for (const auto& [what, layers] : plan.fallbacks) fallbacks.push_back({{"slot", what.first}, {"reason", what.second}, {"layers", layers}});
-    return {{"name", "mlx"},
-            {"mlx_version", mx::version()},
-            {"device", options_.device == MlxDevice::kGpu ? "gpu" : "cpu"},
-            {"step", compiled_ ? "compiled" : "eager"},
-            {"recipe", mlx_recipe_to_json(options_.recipe)},
-            {"layers", slots},
-            {"fallbacks", fallbacks},
-            {"peak_bytes", mx::get_peak_memory()}};
+    nlohmann::ordered_json record = {{"name", "mlx"},
+                                     {"mlx_version", mx::version()},
+                                     {"device", options_.device == MlxDevice::kGpu ? "gpu" : "cpu"},
+                                     {"step", compiled_ ? "compiled" : "eager"},
+                                     {"recipe", mlx_recipe_to_json(options_.recipe)},
+                                     {"layers", slots},
+                                     {"fallbacks", fallbacks},
+                                     {"peak_bytes", mx::get_peak_memory()}};
+    if (!options_.pack_name.empty()) record["pack"] = options_.pack_name;
+    return record;
   }
 
   nlohmann::ordered_json calls() const override { return calls_.to_json(); }
@@ -282,7 +284,9 @@ Result<std::unique_ptr<StepEngine>> make_mlx_engine(const MlxEngineOptions& opti
     }
     mx::set_default_device(device);
     if (gpu) set_recommended_wired_limit();
-    return std::unique_ptr<StepEngine>(std::make_unique<MlxStepEngine>(options, weights, adapters));
+    std::shared_ptr<const MlxPack> pack;
+    if (!options.pack_library.empty()) pack = TRY(MlxPack::load(options.pack_library, options.pack_name));
+    return std::unique_ptr<StepEngine>(std::make_unique<MlxStepEngine>(options, weights, adapters, std::move(pack)));
   } catch (const std::exception& e) {
     return Error{ErrorCode::kInternal, fmt::format("MLX: {}", e.what())};
   }

@@ -25,11 +25,13 @@ struct MlxEngineOptions {
   std::int64_t head_rows_per_chunk = 0;  // of the optimized head_loss; <= 0: chosen from the vocabulary size
   std::int64_t max_input_tokens = 0;     // rows are padded to a multiple of 32, but not beyond this (mlx-lm: max_seq_length - 1); 0: no bound
   AdamOptions adam;
+  std::string pack_library;  // of a kernel pack for mlx, compiled; empty: none
+  std::string pack_name;     // as records say it: "pack:DIGEST"
 };
 
 // Copies the weights into MLX arrays and gives the mapped pages back. Borrows weights and adapters, which must outlive the engine. Only one engine of
-// a process may be used at a time: MLX's default device is global. Errors: kUnsupported when MLX has no such device; kTooLarge for a size that MLX's
-// 32-bit shapes cannot hold; kInternal with MLX's own message.
+// a process may be used at a time: MLX's default device is global. Errors: those of MlxPack::load; kUnsupported when MLX has no such device;
+// kTooLarge for a size that MLX's 32-bit shapes cannot hold; kInternal with MLX's own message.
 Result<std::unique_ptr<StepEngine>> make_mlx_engine(const MlxEngineOptions& options, const ModelWeights& weights, AdapterSet& adapters);
 
 // What the module exports as evolora_mlx_engine_entry().

@@ -14,15 +14,33 @@ using Arrays = std::vector<mx::array>;
 const std::vector<Projection> kQkv = {Projection::kQ, Projection::kK, Projection::kV};
 const std::vector<Projection> kGateUp = {Projection::kGate, Projection::kUp};
 
+std::map<std::pair<std::int64_t, Projection>, std::size_t> index_of(const std::vector<AdapterModule>& modules) {
+  std::map<std::pair<std::int64_t, Projection>, std::size_t> index;
+  for (std::size_t i = 0; i < modules.size(); ++i) index[{modules[i].layer, modules[i].projection}] = i;
+  return index;
+}
+
 }  // namespace
+
+// Called once, by plan_mlx_slots: what packs prepare is kept from there.
+MlxPackOffer MlxGraph::pack_offer() {
+  if (options_.pack == nullptr) return {};
+  return {options_.pack->name(), [this](std::int64_t layer, Projection p) {
+            MlxPrepared prepared;
+            const std::int64_t rank = modules_[index_.at({layer, p})].rank;
+            std::string reason = options_.pack->why_not(model_.layers[static_cast<std::size_t>(layer)][p], rank, arrays_per_module_ == 3, prepared);
+            if (reason.empty()) prepared_.emplace(std::pair(layer, p), std::move(prepared));
+            return reason;
+          }};
+}
 
 MlxGraph::MlxGraph(const MlxGraphOptions& options, const ModelWeights& weights, const AdapterSet& adapters)
     : options_(options),
       model_(make_mlx_model(weights, options.recipe.arithmetic)),
       modules_(adapters.modules()),
       arrays_per_module_(adapters.options().dora ? 3 : 2),
-      plan_(plan_mlx_slots(options.recipe, weights, adapters)) {
-  for (std::size_t i = 0; i < modules_.size(); ++i) index_[{modules_[i].layer, modules_[i].projection}] = i;
+      index_(index_of(modules_)),
+      plan_(plan_mlx_slots(options.recipe, weights, adapters, pack_offer())) {
   if (options_.head_rows_per_chunk <= 0) options_.head_rows_per_chunk = default_rows_per_chunk(model_.spec.vocab_size);
   build_groups(weights);
 }
@@ -44,7 +62,7 @@ void MlxGraph::build_groups(const ModelWeights& weights) {
     };
     const auto add_slot = [&](const std::vector<Projection>& members, MlxLoraLinear kind) {
       if (kind == MlxLoraLinear::kGrouped) return add(members);
-      if (kind == MlxLoraLinear::kStandard) return;
+      if (kind == MlxLoraLinear::kStandard || kind == MlxLoraLinear::kPack) return;
       for (const Projection p : members) {
         if (index_.contains({layer, p})) add({p});
       }
@@ -98,6 +116,10 @@ mx::array MlxGraph::project_one(std::int64_t layer, Projection p, MlxLoraLinear 
     return linear(x, weights);
   }
   trainable.calls.forward(layer, p, kind);
+  if (kind == MlxLoraLinear::kPack) {
+    const auto count = [&calls = trainable.calls, layer, p] { calls.backward(layer, p, MlxLoraLinear::kPack); };
+    return options_.pack->call(x, weights, adapter(trainable, *module), prepared_.at({layer, p}), count);
+  }
   if (kind != MlxLoraLinear::kStandard) {
     const auto count = [&calls = trainable.calls, layer, p, kind] { calls.backward(layer, p, kind); };
     return grouped_linear(x, groups_.at({layer, p}), {adapter(trainable, *module)}, count)[0];

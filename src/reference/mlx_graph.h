@@ -9,6 +9,7 @@
 #include "reference/mlx_calls.h"
 #include "reference/mlx_lora.h"
 #include "reference/mlx_model.h"
+#include "reference/mlx_pack.h"
 #include "reference/mlx_slots.h"
 
 namespace evolora {
@@ -17,6 +18,7 @@ struct MlxGraphOptions {
   MlxRecipe recipe;
   bool grad_checkpoint = false;
   std::int64_t head_rows_per_chunk = 0;  // <= 0: default_rows_per_chunk
+  std::shared_ptr<const MlxPack> pack;   // null: none
 };
 
 // Trainable arrays are a flat list: a, b (and m for DoRA) of every module of the adapter set, in its order. Immutable after construction.
@@ -46,6 +48,7 @@ class MlxGraph {
     MlxCalls& calls;
   };
 
+  MlxPackOffer pack_offer();
   void build_groups(const ModelWeights& weights);
   std::map<std::int64_t, mx::array> window_masks(mx::ShapeElem tokens) const;
   std::optional<std::size_t> module_index(std::int64_t layer, Projection p) const;
@@ -63,7 +66,8 @@ class MlxGraph {
   MlxModel model_;
   std::vector<AdapterModule> modules_;
   std::size_t arrays_per_module_ = 2;
-  std::map<std::pair<std::int64_t, Projection>, std::size_t> index_;  // -> module
+  std::map<std::pair<std::int64_t, Projection>, std::size_t> index_;     // -> module
+  std::map<std::pair<std::int64_t, Projection>, MlxPrepared> prepared_;  // of linears that a pack can serve
   MlxSlotPlan plan_;
   std::map<std::pair<std::int64_t, Projection>, MlxLinearGroup> groups_;  // of optimized slots, by layer and first member
 };

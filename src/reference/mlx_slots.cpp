@@ -40,8 +40,8 @@ std::string why_not_grouped(const Group& group, const LayerWeights& weights, con
 
 class Planner {
  public:
-  Planner(const MlxRecipe& recipe, const ModelWeights& weights, const AdapterSet& adapters)
-      : recipe_(recipe), weights_(weights), adapters_(adapters) {}
+  Planner(const MlxRecipe& recipe, const ModelWeights& weights, const AdapterSet& adapters, const MlxPackOffer& pack)
+      : recipe_(recipe), weights_(weights), adapters_(adapters), pack_(pack) {}
 
   MlxSlotPlan plan() {
     for (std::int64_t i = 0; i < weights_.spec().num_layers; ++i) {
@@ -60,7 +60,7 @@ class Planner {
       slots.*group.slot = lora_linear_of(group, layer);
       bool adapted = false;
       for (const Projection p : group.members) adapted = adapted || adapters_.find(layer, p) != nullptr;
-      if (adapted) used[word(slots.*group.slot)] = true;
+      if (adapted) used[slots.*group.slot == MlxLoraLinear::kPack ? pack_.name : word(slots.*group.slot)] = true;
     }
     for (const auto& [name, yes] : used) ++plan_.counts["lora_linear"][name];
     slots.swiglu = swiglu_of(slots, layer);
@@ -69,6 +69,7 @@ class Planner {
   }
 
   MlxLoraLinear lora_linear_of(const Group& group, std::int64_t layer) {
+    if (!pack_.name.empty()) return pack_or_standard(group, layer);
     if (recipe_.lora_linear == MlxLoraLinear::kStandard) return MlxLoraLinear::kStandard;
     if (adapters_.options().dropout > 0.0F) {
       fall_back(
@@ -83,11 +84,29 @@ class Planner {
     return MlxLoraLinear::kOptimized;
   }
 
+  MlxLoraLinear pack_or_standard(const Group& group, std::int64_t layer) {
+    std::string reason;
+    bool adapted = false;
+    for (const Projection p : group.members) {
+      if (adapters_.find(layer, p) == nullptr) continue;
+      adapted = true;
+      const bool drops = adapters_.options().dropout > 0.0F;
+      const std::string why = drops ? "adapter dropout draws a mask for every linear" : pack_.why_not(layer, p);
+      if (reason.empty() && !why.empty()) reason = drops ? why : fmt::format("{}: {}", projection_path(p), why);
+    }
+    if (!adapted) return MlxLoraLinear::kStandard;
+    if (reason.empty()) return MlxLoraLinear::kPack;
+    fall_back(layer, "lora_linear", fmt::format("lora_linear {} does not apply to {}: {}", pack_.name, group.name, reason));
+    return MlxLoraLinear::kStandard;
+  }
+
   MlxSwiglu swiglu_of(const MlxLayerSlots& slots, std::int64_t layer) {
     if (recipe_.swiglu == MlxSwiglu::kStandard) return MlxSwiglu::kStandard;
     const bool adapted = adapters_.find(layer, Projection::kDown) != nullptr;
-    if (!adapted || slots.down != MlxLoraLinear::kStandard) return MlxSwiglu::kOptimized;
-    fall_back(layer, "swiglu", "swiglu optimized does not apply: it is part of the down projection, whose lora_linear is standard");
+    if (!adapted || (slots.down != MlxLoraLinear::kStandard && slots.down != MlxLoraLinear::kPack)) return MlxSwiglu::kOptimized;
+    fall_back(layer, "swiglu",
+              fmt::format("swiglu optimized does not apply: it is part of the down projection, whose lora_linear is {}",
+                          slots.down == MlxLoraLinear::kPack ? pack_.name : "standard"));
     return MlxSwiglu::kStandard;
   }
 
@@ -96,13 +115,14 @@ class Planner {
   const MlxRecipe& recipe_;
   const ModelWeights& weights_;
   const AdapterSet& adapters_;
+  const MlxPackOffer& pack_;
   MlxSlotPlan plan_;
 };
 
 }  // namespace
 
-MlxSlotPlan plan_mlx_slots(const MlxRecipe& recipe, const ModelWeights& weights, const AdapterSet& adapters) {
-  return Planner(recipe, weights, adapters).plan();
+MlxSlotPlan plan_mlx_slots(const MlxRecipe& recipe, const ModelWeights& weights, const AdapterSet& adapters, const MlxPackOffer& pack) {
+  return Planner(recipe, weights, adapters, pack).plan();
 }
 
 }  // namespace evolora

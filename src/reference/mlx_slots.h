@@ -2,6 +2,7 @@
 // at mlx-lm's operations, and the reason is kept.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 #include <utility>
@@ -32,7 +33,15 @@ struct MlxSlotPlan {
   std::map<std::pair<std::string, std::string>, std::vector<std::int64_t>> fallbacks;
 };
 
+// A kernel pack that is to fill lora_linear. why_not: empty if it can serve this adapted linear.
+struct MlxPackOffer {
+  std::string name;  // empty: no pack
+  std::function<std::string(std::int64_t layer, Projection p)> why_not;
+};
+
 // Layers below the first adapter have no backward pass and nothing that could be replaced: they are not counted.
-MlxSlotPlan plan_mlx_slots(const MlxRecipe& recipe, const ModelWeights& weights, const AdapterSet& adapters);
+// Where a pack is offered, it takes the place of the recipe's lora_linear; where it cannot serve all adapted linears of a group, that group keeps
+// mlx-lm's operations.
+MlxSlotPlan plan_mlx_slots(const MlxRecipe& recipe, const ModelWeights& weights, const AdapterSet& adapters, const MlxPackOffer& pack = {});
 
 }  // namespace evolora

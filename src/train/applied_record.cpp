@@ -90,6 +90,7 @@ Json mlx_applied_record(const StepEngine& engine, const AppliedRun& run) {
   const Json counted = engine.calls();
   Json kernels;
   for (const char* slot : {"lora_linear", "swiglu", "head_loss"}) kernels[slot] = about.at("recipe").at(slot);
+  if (about.contains("pack")) kernels["lora_linear"] = about.at("pack");
   Json record = {{"engine", "mlx"},
                  {"kernels", kernels},
                  {"served", counted.at("served")},

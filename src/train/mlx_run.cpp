@@ -23,7 +23,6 @@ Result<Recipe> mlx_run_recipe(const RecipeChoices& choices, const TrainRequest& 
   std::vector<std::string> unheeded;
   if (choices.threads) unheeded.emplace_back("threads");
   if (choices.kernels) unheeded.emplace_back("kernels of the fused engine");
-  if (choices.pack) unheeded.emplace_back("pack");
   if (choices.saved_activations) unheeded.emplace_back("saved_activations");
   if (choices.micro_batch_tokens.value_or(0) > 0) unheeded.emplace_back("micro_batch_tokens");
   if (choices.forward_arithmetic.value_or(Arithmetic::kFp32) != Arithmetic::kFp32) unheeded.emplace_back("forward_arithmetic");
@@ -36,6 +35,7 @@ Result<Recipe> mlx_run_recipe(const RecipeChoices& choices, const TrainRequest& 
   recipe.recompute = choices.recompute.value_or(Recompute::kNothing);
   recipe.head_rows_per_chunk = choices.head_rows_per_chunk.value_or(0);
   recipe.mlx = choices.mlx.value_or(standard_mlx_recipe());
+  recipe.pack = choices.pack.value_or(PackChoice());
   return recipe;
 }
 
@@ -47,6 +47,8 @@ Result<std::unique_ptr<StepEngine>> make_mlx_run_engine(const MlxModuleEntry& mo
   options.grad_checkpoint = recipe.recompute == Recompute::kBlock;
   options.head_rows_per_chunk = recipe.head_rows_per_chunk;
   options.max_input_tokens = request.max_seq_length - 1;
+  options.pack_library = recipe.pack.mlx_library;
+  options.pack_name = recipe.pack.mlx_name;
   if (request.train) options.adam = TRY(parse_optimizer(request.optimizer, request.optimizer_config));
   return module.make(options, weights, adapters);
 }

@@ -11,4 +11,13 @@ Status open_recipe_pack(FileSystem& files, RecipeChoices& choices) {
   return check_pack_choice(choices);
 }
 
+Status build_recipe_mlx_pack(FileSystem& files, RecipeChoices& choices) {
+  if (!choices.pack || !choices.pack->mlx_library.empty()) return {};
+  TRY(check_pack_target(files, choices.pack->folder, PackTarget::kMlx));
+  const BuiltPack built = TRY(build_pack(files, *direct_pack_compiler(), choices.pack->folder));
+  choices.pack->mlx_library = built.library.string();
+  choices.pack->mlx_name = built.pack.service_name();
+  return {};
+}
+
 }  // namespace evolora

@@ -10,4 +10,7 @@ namespace evolora {
 // it. Its code then runs with the rights of this process. Errors: those of open_pack (kernels/pack/pack_compiler.h) and check_pack_choice.
 Status open_recipe_pack(FileSystem& files, RecipeChoices& choices);
 
+// The same for the MLX engine, whose module loads the library itself. kUsage for a pack of another target.
+Status build_recipe_mlx_pack(FileSystem& files, RecipeChoices& choices);
+
 }  // namespace evolora

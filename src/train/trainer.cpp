@@ -248,6 +248,7 @@ Result<RecipeChoices> Run::recipe_choices() {
 Status Run::choose_recipe(std::size_t fixed_bytes) {
   RecipeChoices choices = TRY(recipe_choices());
   if (mlx_ != nullptr) {
+    TRY(build_recipe_mlx_pack(files_, choices));
     recipe_ = TRY(mlx_run_recipe(choices, request_, observer_));
     plan_.recipe = recipe_;
     return {};
@@ -310,6 +311,7 @@ Status Run::plan() {
   plan_.threads = threads_ ? threads_->count() : 1;
   plan_.kernels = mlx_ != nullptr ? fmt::format("MLX {} {}", mlx_->mlx_version, request_.device)
                                   : select_kernels(recipe_.kernels).name + std::string(" ") + simd_target();
+  if (!recipe_.pack.mlx_name.empty()) plan_.kernels = recipe_.pack.mlx_name + " and " + plan_.kernels;
   if (recipe_.pack.library != nullptr) plan_.kernels = pack_service_name(*recipe_.pack.library) + " and " + plan_.kernels;
   plan_.weights_bytes = weights.stored_bytes();
   // MLX allocates as it goes: there is nothing to plan with.

@@ -14,6 +14,10 @@ class CliBenchMlx : public CliBench {
     CliBench::SetUp();
     if (!fs::exists(fs::path(EVOLORA_BUILD_DIR) / "evolora_mlx_engine.so")) GTEST_SKIP() << "built without the MLX engine";
     write("standard.json", R"({"mlx": {"arithmetic": "fp32"}})");
+    for (const char* name : {"pack.json", "kernel.cpp"}) {
+      write(std::string("pack/") + name, text_of(fs::path(EVOLORA_SOURCE_DIR) / "examples/packs/mlx/lora_linear" / name));
+    }
+    write("packed.json", R"({"pack": "pack", "mlx": {"arithmetic": "fp32"}})");
     write("optimized.json", R"({"mlx": {"arithmetic": "fp32", "lora_linear": "grouped", "swiglu": "optimized", "head_loss": "optimized"}})");
   }
   std::vector<std::string> arms(const std::vector<std::string>& baseline, const std::vector<std::string>& candidate,
@@ -45,6 +49,28 @@ class CliBenchMlx : public CliBench {
     return reason;
   }
 };
+
+TEST_F(CliBenchMlx, AnArmWithAPackMustHaveRunIt) {
+  good(arms({"engine=mlx", path("standard.json")}, {"engine=mlx", path("packed.json")}, {"--iters", "4", "--pairs", "2"}));
+  expect_valid_and_the_same_training();
+  std::string name;
+  for (const Json& record : records()) {
+    const Json& served = record["notes"]["applied"]["served"]["lora_linear"];
+    if (record["arm"] == "candidate") name = served.begin().key();
+    EXPECT_EQ(served.begin().value(), 2) << served.dump();
+  }
+  EXPECT_EQ(name.substr(0, 5), "pack:");
+}
+
+TEST_F(CliBenchMlx, APackThatServesNothingIsNoProof) {
+  for (const char* name : {"pack.json", "kernel.cpp"}) {
+    write(std::string("pack/") + name, text_of(fs::path(EVOLORA_SOURCE_DIR) / "examples/packs/mlx/dora_linear" / name));
+  }
+  run(arms({"engine=mlx", path("standard.json")}, {"engine=mlx", path("packed.json")}, {"--iters", "4", "--pairs", "2"}));
+  const std::string reason = invalid_reason();
+  EXPECT_NE(reason.find("candidate_not_applied"), std::string::npos) << reason;
+  EXPECT_NE(reason.find("it has no lora_linear"), std::string::npos) << reason;
+}
 
 TEST_F(CliBenchMlx, FusedAgainstStandardMlxIsTheSameTrainingAndAccepted) {
   const ProcessResult result = good(arms({"engine=mlx", path("standard.json")}, {"engine=fused"}, {"--iters", "40", "--pairs", "6"}));

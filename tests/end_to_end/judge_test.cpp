@@ -52,10 +52,37 @@ TEST_F(CliJudge, WhatFailsAGateHasNoScore) {
   EXPECT_NE(answer["artifact"].get<std::string>().find("undeclared_name"), std::string::npos);
 }
 
+// The manifest's target decides which judge it is.
+TEST_F(CliJudge, APackOnMlxIsJudgedByItsTimeAndItsMemory) {
+  if (!fs::exists(fs::path(EVOLORA_BUILD_DIR) / "evolora_mlx_engine.so")) GTEST_SKIP() << "built without the MLX engine";
+  const std::string packs = std::string(EVOLORA_SOURCE_DIR) + "/examples/packs/mlx/";
+  ASSERT_EQ(run({"evolve", "init", path("mine"), "--target", "mlx", "--slot", "dora_linear"}).exit_status, 0);
+  const ProcessResult result =
+      run({"judge", packs + "dora_linear_factored/kernel.cpp", "--pack", path("mine/pack"), "--work", path("work"), "--pairs", "2", "--json"});
+  ASSERT_EQ(result.exit_status, 0) << result.standard_error;
+  const Json answer = Json::parse(result.standard_output);
+  EXPECT_EQ(answer["outcome"], "scored") << answer.dump(2);
+  EXPECT_EQ(answer["gate"], "microbenchmark");
+  EXPECT_GT(answer["memory_saving"].get<double>(), 1.5) << answer.dump(2);
+  EXPECT_GT(answer["combined_score"].get<double>(), 1) << "of memory";
+  EXPECT_GT(answer["speedup"].get<double>(), 0);
+}
+
 TEST_F(CliJudge, MistakesOfTheCallerAreErrors) {
   const ProcessResult result = run({"judge", path("missing.cpp"), "--pack", pack_});
   EXPECT_EQ(result.exit_status, 2);
   EXPECT_NE(result.standard_error.find("missing.cpp"), std::string::npos) << result.standard_error;
+  const auto refusal = [&](std::vector<std::string> more, const std::string& pack) {
+    more.insert(more.begin(), {"judge", pack + "/kernel.cpp", "--pack", pack});
+    const ProcessResult refused = run(more);
+    EXPECT_EQ(refused.exit_status, 2);
+    return refused.standard_error;
+  };
+  const std::string mlx = std::string(EVOLORA_SOURCE_DIR) + "/examples/packs/mlx/dora_linear";
+  EXPECT_NE(refusal({"--model", "m"}, pack_).find("--model: short trainings are a gate of packs for mlx"), std::string::npos);
+  EXPECT_NE(refusal({"--objective", "memory"}, pack_).find("--objective: "), std::string::npos);
+  EXPECT_NE(refusal({"--model", "m"}, mlx).find("--model and --data: expected both or neither"), std::string::npos);
+  EXPECT_NE(refusal({"--against-own-kernels"}, mlx).find("--against-own-kernels: "), std::string::npos);
 }
 
 }  // namespace

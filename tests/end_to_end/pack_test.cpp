@@ -56,6 +56,19 @@ TEST_F(CliPack, TrainingWithAPackComputesTheSameAndSaysSo) {
   EXPECT_EQ(run_json("again")["train_loss"], packed["train_loss"]);
 }
 
+TEST_F(CliPack, APackForAnotherEngineIsAnError) {
+  for (const char* name : {"pack.json", "kernel.cpp"}) {
+    write(std::string("recipes/mlx/") + name, text_of(fs::path(EVOLORA_SOURCE_DIR) / "examples/packs/mlx/dora_linear" / name));
+  }
+  write("recipes/mlx.json", R"({"pack": "mlx"})");
+  EXPECT_NE(
+      error_of(train({"--recipe", path("recipes/mlx.json")})).find("target: expected \"cpu\", got \"mlx\": packs for mlx run with --engine mlx"),
+      std::string::npos);
+  if (!fs::exists(fs::path(EVOLORA_BUILD_DIR) / "evolora_mlx_engine.so")) GTEST_SKIP() << "built without the MLX engine";
+  EXPECT_NE(error_of(train({"--engine", "mlx", "--recipe", path("recipes/pack.json")})).find("target: expected \"mlx\", got \"cpu\""),
+            std::string::npos);
+}
+
 TEST_F(CliPack, ABenchBelievesAnArmOnlyIfThePackRan) {
   good(bench({"--candidate", path("recipes/pack.json"), "--pairs", "2"}));
   const Json verdict_of_pack = verdict();

@@ -58,9 +58,29 @@ std::optional<std::string> section_problem(const Elf64_Shdr& section, std::strin
                      name);
 }
 
+// Is the section nothing but a pointer that the dynamic linker sets to __gxx_personality_v0?
+bool is_personality_pointer(const Elf& elf, const Elf64_Ehdr& header, const Elf64_Shdr& data) {
+  if (data.sh_type != SHT_PROGBITS || data.sh_size != sizeof(std::uint64_t)) return false;
+  for (std::uint64_t i = 0; i < header.e_shnum; ++i) {
+    const auto section = elf.at<Elf64_Shdr>(header.e_shoff + i * sizeof(Elf64_Shdr));
+    if (!section.has_value() || section->sh_type != SHT_RELA || section->sh_link >= header.e_shnum) continue;
+    const auto symbols = elf.at<Elf64_Shdr>(header.e_shoff + std::uint64_t{section->sh_link} * sizeof(Elf64_Shdr));
+    if (!symbols.has_value() || symbols->sh_link >= header.e_shnum) continue;
+    const auto names = elf.at<Elf64_Shdr>(header.e_shoff + std::uint64_t{symbols->sh_link} * sizeof(Elf64_Shdr));
+    for (std::uint64_t at = 0; names.has_value() && at + sizeof(Elf64_Rela) <= section->sh_size; at += sizeof(Elf64_Rela)) {
+      const auto relocation = elf.at<Elf64_Rela>(section->sh_offset + at);
+      if (!relocation.has_value()) break;
+      if (relocation->r_offset != data.sh_addr || relocation->r_addend != 0) continue;
+      const auto symbol = elf.at<Elf64_Sym>(symbols->sh_offset + ELF64_R_SYM(relocation->r_info) * sizeof(Elf64_Sym));
+      return symbol.has_value() && elf.text(*names, symbol->st_name) == "__gxx_personality_v0";
+    }
+  }
+  return false;
+}
+
 }  // namespace
 
-std::optional<std::string> library_problem(std::span<const std::byte> bytes) {
+std::optional<std::string> library_problem(std::span<const std::byte> bytes, PackTarget target) {
   const Elf elf(bytes);
   const auto header = elf.at<Elf64_Ehdr>(0);
   const bool is_library = header.has_value() && std::memcmp(header->e_ident, ELFMAG, SELFMAG) == 0 && header->e_ident[EI_CLASS] == ELFCLASS64 &&
@@ -72,7 +92,9 @@ std::optional<std::string> library_problem(std::span<const std::byte> bytes) {
   for (std::uint64_t i = 0; i < header->e_shnum; ++i) {
     const auto section = elf.at<Elf64_Shdr>(header->e_shoff + i * sizeof(Elf64_Shdr));
     if (!section.has_value()) return "its section headers are cut off";
-    const auto problem = section_problem(*section, elf.text(*names, section->sh_name));
+    const std::string_view name = elf.text(*names, section->sh_name);
+    const bool exceptions = target == PackTarget::kMlx && name == ".data" && is_personality_pointer(elf, *header, *section);
+    const auto problem = exceptions ? std::nullopt : section_problem(*section, name);
     if (problem.has_value()) return problem;
     if (section->sh_type != SHT_DYNSYM && section->sh_type != SHT_SYMTAB) continue;
     for (std::uint64_t at = 0; at + sizeof(Elf64_Sym) <= section->sh_size; at += sizeof(Elf64_Sym)) {

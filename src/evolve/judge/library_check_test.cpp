@@ -56,6 +56,20 @@ TEST_F(LibraryCheck, WhatCouldRememberOrRunEarlyIsRefused) {
   EXPECT_NE(library_problem(build("int f() { return 1; }", {"-z", "execstack"})), std::nullopt);
 }
 
+// g++ makes one writable pointer for code that unwinds, in .data.
+TEST_F(LibraryCheck, PacksOnMlxMayUnwindAndKeepNothing) {
+  const std::string unwinds = "struct S { ~S(); }; void g(); void f() { S s; g(); } extern \"C\" int __gxx_personality_v0(...);\n";
+  const std::vector<std::byte> honest = build(unwinds, {"-Wl,-z,relro,-z,now"});
+  EXPECT_NE(library_problem(honest), std::nullopt);
+  EXPECT_EQ(library_problem(honest, PackTarget::kMlx), std::nullopt);
+  for (const std::string more : {"long kept = 1; long h() { return ++kept; }", "int calls; int h() { return ++calls; }",
+                                 "thread_local int last; int h() { return ++last; }"}) {
+    EXPECT_NE(library_problem(build(unwinds + more), PackTarget::kMlx), std::nullopt) << more;
+  }
+  // A pointer of its own, which is as large.
+  EXPECT_NE(library_problem(build("void g(); void (*kept)() = g; void h(void (*p)()) { kept = p; }"), PackTarget::kMlx), std::nullopt);
+}
+
 TEST_F(LibraryCheck, ABrokenFileIsRefusedAtEveryCut) {
   const std::vector<std::byte> whole = build("int f() { return 1; }");
   ASSERT_EQ(library_problem(whole), std::nullopt);

@@ -37,6 +37,9 @@ class SandboxedCompiler final : public PackCompiler {
     sandbox.environment = {{"PATH", "/usr/bin:/bin"}, {"LC_ALL", "C"}, {"TMPDIR", "/tmp"}};
     sandbox.root = SandboxRoot::kSystem;
     sandbox.mounts = {{request.folder, SandboxMount::Access::kWrite}};
+    if (request.target == PackTarget::kMlx) {
+      for (const char* part : {"include", "lib"}) sandbox.mounts.push_back({request.mlx_folder / part});
+    }
     sandbox.folder = request.folder;
     sandbox.system_calls = SystemCalls::kCompiler;
     sandbox.limits.wall_seconds = kWallSeconds;

@@ -1,18 +1,12 @@
 // Layout, canaries and copies.
 #include "evolve/judge/shared_call.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
-#include <utility>
 
 #include "base/check.h"
-#include "base/os_error.h"
 #include "evolve/sandbox/worker_protocol.h"
 #include "kernels/pack/evolora_pack.h"
 
@@ -22,7 +16,6 @@ namespace {
 constexpr std::size_t kFloatAlignment = 64;  // kernels/context.h promises it
 constexpr std::size_t kCanaryBytes = 64;     // at least so many before an output
 constexpr std::byte kCanary{0xC5};
-constexpr unsigned kSealFutureWrite = 0x10;  // F_SEAL_FUTURE_WRITE, Linux 5.1
 // The largest workspace that a kernel may ask for: the program's own takes below 2 MiB for these shapes.
 constexpr std::uint64_t kWorkspaceLimitBytes = std::uint64_t{256} << 20;
 
@@ -30,50 +23,16 @@ std::size_t pages_up(std::size_t bytes) { return (bytes + kWorkerPageBytes - 1) 
 
 std::int32_t pack_dtype(DType dtype) { return dtype == DType::kF32 ? EVOLORA_F32 : dtype == DType::kF16 ? EVOLORA_F16 : EVOLORA_BF16; }
 
-Result<std::byte*> map_new_file(Descriptor& file, const char* name, std::size_t bytes) {
-  file = TRY(make_memory_file(name));
-  if (::ftruncate(file.get(), static_cast<off_t>(bytes)) != 0) return os_error(name, "size a file in memory", errno);
-  void* mapped = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
-  if (mapped == MAP_FAILED) return os_error(name, "map a file in memory", errno);
-  // A worker that made the file shorter would end this process at its next access.
-  if (::fcntl(file.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) != 0) return os_error(name, "seal a file in memory", errno);
-  return static_cast<std::byte*>(mapped);
-}
-
 }  // namespace
 
 Result<SharedCall> SharedCall::create(std::size_t input_bytes, std::size_t output_bytes) {
-  SharedCall call;
-  call.input_bytes_ = pages_up(input_bytes + kWorkerHeaderBytes);
-  call.output_bytes_ = pages_up(output_bytes + kWorkerPageBytes);
-  call.input_memory_ = TRY(map_new_file(call.inputs_, "inputs", call.input_bytes_));
-  call.output_memory_ = TRY(map_new_file(call.outputs_, "outputs", call.output_bytes_));
-  // Whoever opens or maps the inputs from now on cannot write them; this process's mapping still can.
-  (void)::fcntl(call.inputs_.get(), F_ADD_SEALS, kSealFutureWrite);
-  const std::string path = fmt::format("/proc/self/fd/{}", call.inputs_.get());
-  call.worker_inputs_ = Descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!call.worker_inputs_.valid()) return os_error(path, "open for reading", errno);
-  return call;
-}
-
-SharedCall::SharedCall(SharedCall&& other) noexcept
-    : inputs_(std::move(other.inputs_)),
-      worker_inputs_(std::move(other.worker_inputs_)),
-      outputs_(std::move(other.outputs_)),
-      input_memory_(std::exchange(other.input_memory_, nullptr)),
-      output_memory_(std::exchange(other.output_memory_, nullptr)),
-      input_bytes_(other.input_bytes_),
-      output_bytes_(other.output_bytes_) {}
-
-SharedCall::~SharedCall() {
-  if (input_memory_ != nullptr) ::munmap(input_memory_, input_bytes_);
-  if (output_memory_ != nullptr) ::munmap(output_memory_, output_bytes_);
+  return SharedCall(TRY(SharedMemory::create(input_bytes + kWorkerHeaderBytes, output_bytes + kWorkerPageBytes)));
 }
 
 // [slot_begin: at least 64 bytes | array | less than `alignment` bytes: slot_end][page that nobody may touch]
 std::optional<SharedCall::Array> SharedCall::take(std::size_t bytes, std::size_t alignment, bool is_output) {
   std::size_t& next = is_output ? next_output_ : next_input_;
-  const std::size_t limit = is_output ? output_bytes_ : input_bytes_;
+  const std::size_t limit = is_output ? memory_.output_bytes() : memory_.input_bytes();
   const std::size_t slot = pages_up((bytes + alignment - 1) / alignment * alignment + kCanaryBytes);
   if (slot + kWorkerPageBytes > limit || next > limit - slot - kWorkerPageBytes) {
     full_ = true;
@@ -90,7 +49,7 @@ std::uint64_t SharedCall::input(const void* from, std::size_t bytes, std::size_t
   if (from == nullptr || bytes == 0) return kWorkerNone;
   const auto array = take(bytes, alignment, false);
   if (!array.has_value()) return kWorkerNone;
-  std::memcpy(input_memory_ + array->offset, from, bytes);
+  std::memcpy(memory_.inputs() + array->offset, from, bytes);
   input_arrays_.push_back({*array, from});
   return array->offset;
 }
@@ -99,9 +58,9 @@ std::uint64_t SharedCall::output(const std::vector<float>& from, std::size_t pro
   if (from.empty()) return kWorkerNone;
   const auto array = take(from.size() * sizeof(float), kFloatAlignment, true);
   if (!array.has_value()) return kWorkerNone;
-  std::fill(output_memory_ + array->slot_begin, output_memory_ + array->offset, kCanary);
-  std::memcpy(output_memory_ + array->offset, from.data(), array->bytes);
-  std::fill(output_memory_ + array->offset + array->bytes, output_memory_ + array->slot_end, kCanary);
+  std::fill(memory_.outputs() + array->slot_begin, memory_.outputs() + array->offset, kCanary);
+  std::memcpy(memory_.outputs() + array->offset, from.data(), array->bytes);
+  std::fill(memory_.outputs() + array->offset + array->bytes, memory_.outputs() + array->slot_end, kCanary);
   output_arrays_.push_back({*array, member, projection});
   return array->offset;
 }
@@ -162,20 +121,21 @@ Status SharedCall::place(LoraDirection direction, const LoraProblem& problem, co
   }
   const std::size_t fences = input_fences_.size() + output_fences_.size();
   if (full_ || fences > static_cast<std::size_t>(kWorkerMaxFences)) {
-    return Error{ErrorCode::kTooLarge, fmt::format("{}: does not fit the {} bytes shared with a worker", problem.shape.name(), input_bytes_)};
+    return Error{ErrorCode::kTooLarge,
+                 fmt::format("{}: does not fit the {} bytes shared with a worker", problem.shape.name(), memory_.input_bytes())};
   }
   for (const std::uint64_t offset : input_fences_) call.fences[call.fence_count++] = {.offset = offset, .output = 0};
   for (const std::uint64_t offset : output_fences_) call.fences[call.fence_count++] = {.offset = offset, .output = 1};
-  std::memcpy(input_memory_, &call, sizeof call);
+  std::memcpy(memory_.inputs(), &call, sizeof call);
   return {};
 }
 
 std::optional<std::string> SharedCall::violation(const LoraProblem& problem) const {
   for (const InputArray& in : input_arrays_) {
-    if (std::memcmp(input_memory_ + in.array.offset, in.from, in.array.bytes) != 0) return "it changed its inputs";
+    if (std::memcmp(memory_.inputs() + in.array.offset, in.from, in.array.bytes) != 0) return "it changed its inputs";
   }
   const auto intact = [&](std::uint64_t begin, std::uint64_t end) {
-    return std::all_of(output_memory_ + begin, output_memory_ + end, [](std::byte b) { return b == kCanary; });
+    return std::all_of(memory_.outputs() + begin, memory_.outputs() + end, [](std::byte b) { return b == kCanary; });
   };
   for (const OutputArray& out : output_arrays_) {
     if (!intact(out.array.slot_begin, out.array.offset)) return "it wrote before the begin of an output";
@@ -184,7 +144,7 @@ std::optional<std::string> SharedCall::violation(const LoraProblem& problem) con
   const bool backward = std::any_of(output_arrays_.begin(), output_arrays_.end(), [](const OutputArray& out) { return out.member == nullptr; });
   for (const OutputArray& out : output_arrays_) {
     if (!backward || out.member != &LoraOutputs::Projection::xa) continue;
-    if (std::memcmp(output_memory_ + out.array.offset, problem.projections[out.projection].xa.data(), out.array.bytes) != 0) {
+    if (std::memcmp(memory_.outputs() + out.array.offset, problem.projections[out.projection].xa.data(), out.array.bytes) != 0) {
       return "backward changed its input xa";
     }
   }
@@ -195,7 +155,7 @@ void SharedCall::fetch(LoraOutputs& outputs) const {
   for (const OutputArray& out : output_arrays_) {
     std::vector<float>& to = out.member == nullptr ? outputs.dx : outputs.projections[out.projection].*out.member;
     CHECK(to.size() * sizeof(float) == out.array.bytes);
-    std::memcpy(to.data(), output_memory_ + out.array.offset, out.array.bytes);
+    std::memcpy(to.data(), memory_.outputs() + out.array.offset, out.array.bytes);
   }
 }
 

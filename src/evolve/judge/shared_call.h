@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "evolve/judge/lora_problem.h"
-#include "evolve/sandbox/descriptor.h"
+#include "evolve/judge/shared_memory.h"
 
 namespace evolora {
 
@@ -18,15 +18,8 @@ class SharedCall {
  public:
   // Capacities are rounded up to pages; pages count as used memory when they are touched first.
   static Result<SharedCall> create(std::size_t input_bytes, std::size_t output_bytes);
-  SharedCall(SharedCall&& other) noexcept;
-  SharedCall& operator=(SharedCall&&) = delete;
-  ~SharedCall();
 
-  // For the worker: the inputs open for reading only.
-  int inputs() const { return worker_inputs_.get(); }
-  int outputs() const { return outputs_.get(); }
-  std::size_t input_bytes() const { return input_bytes_; }
-  std::size_t output_bytes() const { return output_bytes_; }
+  const SharedMemory& memory() const { return memory_; }
 
   // Writes the call and all arrays: inputs, and outputs as they are in `outputs` (NaN, or what gradients start from). Calls of one shape and
   // direction have the same layout, so a worker that prepared one need not prepare the next. kTooLarge: it does not fit.
@@ -52,16 +45,12 @@ class SharedCall {
     Array array;
     const void* from;
   };
-  SharedCall() = default;
+  explicit SharedCall(SharedMemory memory) : memory_(std::move(memory)) {}
   std::uint64_t input(const void* from, std::size_t bytes, std::size_t alignment);
   std::uint64_t output(const std::vector<float>& from, std::size_t projection, std::vector<float> LoraOutputs::Projection::*member);
   std::optional<Array> take(std::size_t bytes, std::size_t alignment, bool is_output);
 
-  Descriptor inputs_, worker_inputs_, outputs_;
-  std::byte* input_memory_ = nullptr;
-  std::byte* output_memory_ = nullptr;
-  std::size_t input_bytes_ = 0;
-  std::size_t output_bytes_ = 0;
+  SharedMemory memory_;
   std::size_t next_input_ = 0;
   std::size_t next_output_ = 0;
   bool full_ = false;

@@ -1,106 +1,20 @@
-// The cascade over one candidate. Every gate returns whether to go on; what it found is in the judgement.
+// The gates after the library: numerics and time.
 #include "evolve/judge/source_judge.h"
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <bit>
-#include <chrono>
-
-#include "base/file_lock.h"
-#include "evolve/judge/artifact_text.h"
-#include "evolve/judge/library_check.h"
 #include "evolve/judge/numerics_gate.h"
+#include "evolve/judge/pack_gates.h"
 #include "evolve/judge/problem_shapes.h"
-#include "evolve/judge/sandbox_compiler.h"
-#include "evolve/pack/pack_change.h"
-#include "evolve/pack/pack_parameters.h"
-#include "evolve/random.h"
-#include "evolve/timing_lease.h"
-#include "kernels/pack/pack_rules.h"
 #include "measure/estimators.h"
 
 namespace evolora {
-namespace {
 
-constexpr std::size_t kReasonBytes = 400;
-double now_seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
-// Keeps the compiler's words, of which compile_pack passes on the first only.
-class ListeningCompiler final : public PackCompiler {
+class SourceJudge::Cascade : public PackGates {
  public:
-  explicit ListeningCompiler(std::unique_ptr<PackCompiler> compiler) : compiler_(std::move(compiler)) {}
-  Result<std::string> fingerprint() override { return compiler_->fingerprint(); }
-  Result<CompileOutcome> compile(const CompileRequest& request) override {
-    CompileOutcome outcome = TRY(compiler_->compile(request));
-    words = outcome.messages;
-    return outcome;
-  }
-  std::string words;
-
- private:
-  std::unique_ptr<PackCompiler> compiler_;
-};
-
-bool is_candidates_fault(const Error& error) { return error.code == ErrorCode::kBadData || error.code == ErrorCode::kTooLarge; }
-
-}  // namespace
-
-class SourceJudge::Cascade {
- public:
-  // digest: mixed into the seed, so that no source can hold what the inputs of its own judging will be.
   Cascade(SourceJudge& judge, const Candidate& candidate, std::uint64_t seed, const std::atomic<bool>* stop)
-      : judge_(judge), options_(judge.options_), candidate_(candidate), digest_(candidate.digest()), stop_(stop), start_(now_seconds()) {
-    seed_ = Random(seed, std::stoull(digest_.substr(0, 16), nullptr, 16)).bits();
-  }
-
-  Result<bool> parse() {
-    TRY(enter("parse"));
-    pack_.manifest = options_.start.manifest;
-    const PackSources& proposed = candidate_.sources.empty() ? options_.start.sources : candidate_.sources;
-    const Status allowed = check_change(options_.start.sources, proposed);
-    if (!allowed.ok()) return reject(allowed.error().message);
-    auto sources = with_parameters(proposed, candidate_.genome);
-    if (!sources.ok()) return reject(sources.error().message);
-    pack_.sources = std::move(sources).value();
-    std::size_t bytes = 0;
-    for (const auto& [name, text] : pack_.sources) bytes += text.size();
-    judgement_.cell = {std::clamp(static_cast<int>(std::bit_width(bytes / 1024)), 0, 6)};
-    judgement_.details["source_bytes"] = bytes;
-    return true;
-  }
-
-  Result<bool> rules() {
-    TRY(enter("rules"));
-    for (const auto& [name, text] : pack_.sources) {
-      const Status status = check_pack_source(text, name);
-      if (!status.ok()) return reject(status.error().message);
-    }
-    return true;
-  }
-
-  // force: also if the library is there already.
-  Result<bool> compile(bool force) {
-    TRY(enter("compile"));
-    library_ = library_path(options_.work, pack_);
-    if (!force && judge_.files_.exists(library_)) return look_at(library_);
-    const fs::path folder = options_.work / "compile";
-    TRY(judge_.files_.remove(folder));
-    TRY(judge_.files_.create_directories(folder));
-    ListeningCompiler compiler(sandboxed_pack_compiler(options_.isolation, stop_));
-    const fs::path fresh = options_.work / "fresh.so";
-    const Status compiled = compile_pack(judge_.files_, compiler, pack_, folder, fresh);
-    TRY(judge_.files_.remove(folder));
-    TRY(interrupted());
-    if (!compiled.ok() && !is_candidates_fault(compiled.error())) return compiled.error();
-    if (!compiled.ok()) return reject(compiled.error().message, compiler.words);
-    if (!TRY(look_at(fresh))) {
-      TRY(judge_.files_.remove(fresh));
-      return false;
-    }
-    TRY(judge_.files_.rename(fresh, library_));
-    return true;
-  }
+      : PackGates(judge.files_, {judge.options_.start, judge.options_.work, judge.options_.isolation}, candidate, seed, stop),
+        options_(judge.options_) {}
 
   Result<bool> numerics() {
     TRY(enter("numerics"));
@@ -123,9 +37,7 @@ class SourceJudge::Cascade {
   }
 
   Result<bool> microbenchmark(const std::vector<ProblemShape>& shapes, int pairs) {
-    const double asked = now_seconds();
-    const FileLock lease = TRY(FileLock::wait(timing_lease_path(), stop_));
-    start_ += now_seconds() - asked;  // waiting for another search is no judging, and no part of a budget
+    const FileLock lease = TRY(wait_for_machine());
     TRY(enter("microbenchmark"));
     const std::size_t bytes = most_call_bytes(shapes);
     WorkerOptions options{.isolation = options_.isolation,
@@ -156,59 +68,11 @@ class SourceJudge::Cascade {
     return true;
   }
 
-  Judgement finish() {
-    judgement_.details["gates"] = gates_;
-    judgement_.details["isolation"] = options_.isolation == Isolation::kSandbox ? "sandbox" : "none";
-    judgement_.seconds = now_seconds() - start_;
-    return std::move(judgement_);
-  }
-  const Judgement& judgement() const { return judgement_; }
-  void set_detail(const char* name, nlohmann::ordered_json value) { judgement_.details[name] = std::move(value); }
-
  private:
-  Result<bool> look_at(const fs::path& library) {
-    const MappedFile mapped = TRY(judge_.files_.map(library));
-    const auto problem = library_problem(mapped.bytes());
-    if (problem.has_value()) return reject(*problem);
-    const std::size_t bytes = mapped.bytes().size();
-    judgement_.cell.push_back(std::clamp(static_cast<int>(std::bit_width(bytes / 1024)), 0, 12));
-    judgement_.details["library_bytes"] = bytes;
-    return true;
-  }
-  Status interrupted() const {
-    if (stop_ != nullptr && stop_->load()) return Error{ErrorCode::kInterrupted, "interrupted"};
-    return {};
-  }
-  Status enter(const char* gate) {
-    TRY(interrupted());
-    judgement_.gate = gate;
-    gates_.push_back(gate);
-    return {};
-  }
-  Result<bool> reject(const std::string& reason, const std::string& words = "") {
-    judgement_.outcome = Outcome::kRejected;
-    judgement_.reason = artifact_text(reason, kReasonBytes);
-    for (char& c : judgement_.reason) {
-      if (c == '\n' || c == '\t') c = ' ';
-    }
-    judgement_.artifact = artifact_text(words.empty() ? reason : words);
-    return false;
-  }
-
-  SourceJudge& judge_;
   const SourceJudgeOptions& options_;
-  const Candidate& candidate_;
-  std::string digest_;
-  const std::atomic<bool>* stop_;
-  double start_;
-  std::uint64_t seed_ = 0;
-  KernelPack pack_;
-  fs::path library_;
-  Judgement judgement_;
-  std::vector<std::string> gates_;
 };
 
-fs::path SourceJudge::library_path(const fs::path& work, const KernelPack& pack) { return work / (pack.digest().substr(0, 32) + ".so"); }
+fs::path SourceJudge::library_path(const fs::path& work, const KernelPack& pack) { return gated_library_path(work, pack); }
 
 Result<std::unique_ptr<SourceJudge>> SourceJudge::create(FileSystem& files, SourceJudgeOptions options) {
   if (options.isolation == Isolation::kSandbox) {

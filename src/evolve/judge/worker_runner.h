@@ -7,7 +7,7 @@
 
 #include "evolve/judge/kernel_runner.h"
 #include "evolve/judge/shared_call.h"
-#include "evolve/sandbox/sandbox.h"
+#include "evolve/judge/worker_connection.h"
 
 namespace evolora {
 
@@ -25,16 +25,13 @@ struct WorkerOptions {
   std::size_t output_bytes = std::size_t{64} << 20;
 };
 
-// A program or library that was built with this one and lies beside it; kDependency naming it if not.
-Result<fs::path> judging_file(const char* name);
-
 // Not thread-safe; ends with the thread that started it.
 class WorkerRunner : public KernelRunner {
  public:
   // kBadData: the candidate's fault, as it does not load, ends the worker or takes too long. kDependency: no worker program, no sandbox.
   static Result<std::unique_ptr<WorkerRunner>> start(const fs::path& library, const WorkerOptions& options);
 
-  bool serves(LoraDirection direction) const override { return (functions_ & (direction == LoraDirection::kForward ? 1U : 2U)) != 0; }
+  bool serves(LoraDirection direction) const override { return (worker_.functions() & (direction == LoraDirection::kForward ? 1U : 2U)) != 0; }
   Status run(LoraDirection direction, LoraProblem& problem, int threads, LoraOutputs& outputs) override;
 
   // The same with the wall seconds from the request to the answer. Outputs are taken while the worker stands still, so that nothing that was still on
@@ -42,18 +39,13 @@ class WorkerRunner : public KernelRunner {
   Result<double> timed_run(LoraDirection direction, const LoraProblem& problem, int threads, LoraOutputs& outputs);
 
  private:
-  WorkerRunner(SharedCall call, SandboxedProcess process, const WorkerOptions& options)
-      : call_(std::move(call)), process_(std::move(process)), options_(options) {}
+  WorkerRunner(SharedCall call, WorkerConnection worker, const WorkerOptions& options)
+      : call_(std::move(call)), worker_(std::move(worker)), options_(options) {}
   Result<double> exchange(std::uint32_t command, int threads);
-  Status read_reply(struct WorkerReply& reply, double seconds);
-  Error ended(const std::string& what);
 
   SharedCall call_;
-  SandboxedProcess process_;
+  WorkerConnection worker_;
   WorkerOptions options_;
-  Descriptor requests_, replies_;
-  std::uint32_t functions_ = 0;
-  bool ended_ = false;
 };
 
 }  // namespace evolora

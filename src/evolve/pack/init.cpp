@@ -21,7 +21,7 @@ Result<const StartingPack*> find_pack(const EvolveFolderRequest& request) {
     if (pack.target == request.target) names.push_back(pack.name);
   }
   if (names.empty()) return Error{ErrorCode::kUsage, fmt::format("--target: expected {}, got '{}'", fmt::join(targets, " or "), request.target)};
-  const std::string name = request.slot == "lora_linear" ? "lora_linear_group" : request.slot;
+  const std::string name = request.target == "cpu" && request.slot == "lora_linear" ? "lora_linear_group" : request.slot;
   for (const StartingPack& pack : starting_packs()) {
     if (pack.target == request.target && pack.name == name) return &pack;
   }
@@ -84,6 +84,32 @@ weight format and odd shape, forward and backward, give the same bits for any nu
 ## Parameters
 {parameters})";
 
+constexpr const char* kMlxReadme = R"(# Evolving {name}
+
+`pack/` is a kernel pack for `{target}`: C++ on MLX's array API that takes the place of the MLX engine's own {slots}.
+It works as it is, and is what candidates are measured against. A candidate is a changed copy of {files}:
+
+```
+evolora judge candidate.cpp --pack {folder}/pack
+evolora judge candidate.cpp --pack {folder}/pack --model {model} --data {data}
+```
+
+The first compiles it in a sandbox, compares forward and backward with loops in fp64 on hidden problems, and measures time and memory against the
+pack, every measurement in a fresh process. The second also trains with both for some steps and compares the loss of the adapters.
+`recipe.json` names the pack for a training run of your own; a pack is code that runs with your rights, so run only what you have read
+or the judge has seen:
+
+```
+evolora train --train --engine mlx --fine-tune-type {adapter} --model {model} --data {data} --recipe {folder}/recipe.json
+```
+
+## What may change
+Only lines between `EVOLVE-BLOCK-START` and `EVOLVE-BLOCK-END` in {files}. What the functions get and must give is in `evolora_mlx_pack.h`, which
+the program puts beside the sources when it compiles them.
+
+## Parameters
+{parameters})";
+
 std::string parameter_table(const std::vector<PackParameter>& parameters) {
   if (parameters.empty()) return "None.\n";
   std::string text = "| name | value | may be |\n|---|---|---|\n";
@@ -97,8 +123,9 @@ Result<std::string> readme(const StartingPack& pack, const fs::path& folder, con
   PackSources sources = pack.files;
   sources.erase(kPackManifest);
   const std::vector<PackParameter> parameters = TRY(pack_parameters(sources));
-  return fmt::format(fmt::runtime(kReadme), fmt::arg("name", pack.name), fmt::arg("target", pack.target),
-                     fmt::arg("slots", fmt::format("{}", fmt::join(manifest.slots, " and "))), fmt::arg("folder", folder.string()),
+  return fmt::format(fmt::runtime(manifest.target == PackTarget::kMlx ? kMlxReadme : kReadme), fmt::arg("name", pack.name),
+                     fmt::arg("target", pack.target), fmt::arg("slots", fmt::format("{}", fmt::join(manifest.slots, " and "))),
+                     fmt::arg("folder", folder.string()), fmt::arg("adapter", manifest.serves("dora_linear") ? "dora" : "lora"),
                      fmt::arg("model", request.model.empty() ? "MODEL" : request.model),
                      fmt::arg("data", request.data.empty() ? "DATA" : request.data),
                      fmt::arg("files", fmt::format("`{}`", fmt::join(manifest.files, "`, `"))), fmt::arg("parameters", parameter_table(parameters)));

@@ -9,7 +9,7 @@ namespace evolora {
 
 struct EvolveFolderRequest {
   std::string target = "cpu";
-  std::string slot;   // name of a starting pack; "lora_linear" is lora_linear_group, which serves both directions
+  std::string slot;   // name of a starting pack; for cpu "lora_linear" is lora_linear_group, which serves both directions
   std::string model;  // for the commands in the README; empty: a word in its place
   std::string data;
 };

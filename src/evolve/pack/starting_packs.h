@@ -9,7 +9,7 @@
 namespace evolora {
 
 struct StartingPack {
-  std::string target;  // "cpu"
+  std::string target;  // "cpu", "mlx"
   std::string name;    // "lora_linear_forward"
   PackSources files;   // pack.json and what it names
 };

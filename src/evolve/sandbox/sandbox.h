@@ -82,6 +82,16 @@ class SandboxedProcess {
   // Halts all its threads until thaw(), within microseconds: what they have not done by then, they do after thaw().
   void freeze();
   void thaw();
+  // As the kernel counts it, which the program cannot change: what is in memory, and the most that was since the start or restart_peak_memory().
+  // Zeros when it is gone.
+  struct Memory {
+    std::size_t resident_bytes = 0;
+    std::size_t peak_bytes = 0;
+  };
+  Memory memory() const;
+  void restart_peak_memory() const;
+  // True once it has ended by itself; waits up to `seconds` for that.
+  bool wait(double seconds) { return pid_ <= 0 || exit_status_ >= 0 || reap(seconds); }
   // Waits up to `seconds` for it to end by itself, then kills it with all it started. Exit status as in SandboxResult. Idempotent.
   int end(double seconds);
 

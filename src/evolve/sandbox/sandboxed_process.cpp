@@ -14,6 +14,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <fstream>
 #include <thread>
 
 #include "base/check.h"
@@ -180,6 +181,22 @@ void SandboxedProcess::freeze() {
 
 void SandboxedProcess::thaw() {
   if (pid_ > 0 && exit_status_ < 0 && inside_pid_ > 0) ::kill(inside_pid_, SIGCONT);
+}
+
+SandboxedProcess::Memory SandboxedProcess::memory() const {
+  Memory out;
+  if (pid_ <= 0 || exit_status_ >= 0 || inside_pid_ <= 0) return out;
+  std::ifstream status(fmt::format("/proc/{}/status", inside_pid_));
+  for (std::string line; std::getline(status, line);) {
+    constexpr std::size_t kKilobyte = 1024;
+    if (line.starts_with("VmHWM:")) out.peak_bytes = std::strtoull(line.c_str() + 6, nullptr, 10) * kKilobyte;
+    if (line.starts_with("VmRSS:")) out.resident_bytes = std::strtoull(line.c_str() + 6, nullptr, 10) * kKilobyte;
+  }
+  return out;
+}
+
+void SandboxedProcess::restart_peak_memory() const {
+  if (pid_ > 0 && exit_status_ < 0 && inside_pid_ > 0) std::ofstream(fmt::format("/proc/{}/clear_refs", inside_pid_)) << "5";
 }
 
 void SandboxedProcess::kill_all() const {

@@ -38,6 +38,7 @@ enum class WorkerStatus : std::uint32_t {
   kCannotLoad = 2,       // before any request: text is the loader's
   kNoFunction = 3,       // the library has no kernel for this call
   kWorkspaceTooBig = 4,  // asked for more than the limit
+  kThrew = 5,            // of a pack on MLX: text is MLX's, or says what is wrong with a result's shape
 };
 
 struct WorkerReply {

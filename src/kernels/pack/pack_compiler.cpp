@@ -7,6 +7,7 @@
 
 #include <cstdlib>
 
+#include "base/json.h"
 #include "base/process.h"
 #include "base/sha256.h"
 
@@ -15,9 +16,17 @@ namespace {
 
 // The starting packs take two to eight seconds, when the machine has nothing else to do.
 constexpr double kCompileSeconds = 120;
-constexpr const char* kHeaderFile = "evolora_pack.h";
 constexpr const char* kAbiFile = "evolora_pack_abi.cpp";
-constexpr const char* kAbiSource = "#include \"evolora_pack.h\"\nint evolora_pack_abi() { return EVOLORA_PACK_ABI; }\n";
+
+const char* header_file(PackTarget target) { return target == PackTarget::kCpu ? "evolora_pack.h" : "evolora_mlx_pack.h"; }
+
+// Of a pack on MLX: written out, because the header with MLX's own takes a compiler seconds.
+const char* abi_source(PackTarget target) {
+  if (target == PackTarget::kCpu) return "#include \"evolora_pack.h\"\nint evolora_pack_abi() { return EVOLORA_PACK_ABI; }\n";
+  return "#include <mlx/version.h>\n"
+         "extern \"C\" __attribute__((visibility(\"default\"))) int evolora_mlx_pack_abi() { return 1; }\n"
+         "extern \"C\" __attribute__((visibility(\"default\"))) int evolora_mlx_pack_mlx_version() { return MLX_VERSION_NUMERIC; }\n";
+}
 
 std::string first_lines(const std::string& text, std::size_t bytes) {
   std::string out = text.substr(0, bytes);
@@ -79,7 +88,23 @@ std::string pack_compiler_program() {
   return chosen != nullptr && *chosen != '\0' ? chosen : "g++";
 }
 
-std::vector<std::string> pack_compiler_flags() {
+std::vector<std::string> pack_compiler_flags(PackTarget target) {
+  // A pack on MLX computes nothing itself, so nothing is gained by optimising it for long; MLX's headers throw exceptions.
+  if (target == PackTarget::kMlx) {
+    return {"-std=c++20",
+            "-O1",
+            "-fPIC",
+            "-shared",
+            "-nostartfiles",
+            "-fvisibility=hidden",
+            "-fvisibility-inlines-hidden",
+            "-fno-gnu-unique",
+            "-Wl,-z,defs",
+            "-Wl,-z,relro,-z,now",
+            "-fmax-errors=5",
+            "-fdiagnostics-color=never",
+            "-w"};
+  }
   // Contraction leaves one rounding of a product and a sum away, so the bounds of the contracts, which count both, hold. -ffast-math would also
   // allow reciprocals and drop NaN, which they do not.
   return {"-std=c++20",
@@ -100,22 +125,28 @@ std::vector<std::string> pack_compiler_flags() {
 
 std::vector<std::string> pack_compiler_command(const CompileRequest& request) {
   std::vector<std::string> argv = {pack_compiler_program()};
-  for (const std::string& flag : pack_compiler_flags()) argv.push_back(flag);
+  for (const std::string& flag : pack_compiler_flags(request.target)) argv.push_back(flag);
   argv.insert(argv.end(), {"-I", request.folder.string(), "-o", (request.folder / request.output).string()});
   for (const std::string& file : request.files) argv.push_back((request.folder / file).string());
+  if (request.target == PackTarget::kMlx) {
+    // System headers: MLX's own warnings are not the pack's.
+    argv.insert(argv.end(), {"-isystem", (request.mlx_folder / "include").string(), (request.mlx_folder / "lib" / "libmlx.so").string()});
+  }
   return argv;
 }
 
 std::unique_ptr<PackCompiler> direct_pack_compiler() { return std::make_unique<DirectCompiler>(); }
 
 Status compile_pack(FileSystem& files, PackCompiler& compiler, const KernelPack& pack, const fs::path& work, const fs::path& output) {
-  CompileRequest request{.folder = work, .output = "pack.so"};
+  const PackTarget target = pack.manifest.target;
+  CompileRequest request{.target = target, .folder = work, .output = "pack.so"};
+  if (target == PackTarget::kMlx) request.mlx_folder = TRY(mlx_folder_of_packs());
   for (const auto& [name, text] : pack.sources) {
     TRY(write_file_atomically(files, work / name, text));
     request.files.push_back(name);
   }
-  TRY(write_file_atomically(files, work / kHeaderFile, pack_header_text()));
-  TRY(write_file_atomically(files, work / kAbiFile, kAbiSource));
+  TRY(write_file_atomically(files, work / header_file(target), pack_header_text(target)));
+  TRY(write_file_atomically(files, work / kAbiFile, abi_source(target)));
   request.files.emplace_back(kAbiFile);
   const CompileOutcome outcome = TRY(compiler.compile(request));
   if (!outcome.compiled)
@@ -124,8 +155,14 @@ Status compile_pack(FileSystem& files, PackCompiler& compiler, const KernelPack&
 }
 
 Result<fs::path> built_library_path(PackCompiler& compiler, const KernelPack& pack, const fs::path& folder) {
-  const std::string fingerprint = TRY(compiler.fingerprint());
-  const std::string build = sha256_hex(fmt::format("{}\n{}\n{}", pack.digest(), sha256_hex(pack_header_text()), fingerprint));
+  const PackTarget target = pack.manifest.target;
+  std::string fingerprint = TRY(compiler.fingerprint());
+  if (target == PackTarget::kMlx) {
+    const fs::path mlx = TRY(mlx_folder_of_packs());
+    const std::string version = TRY(real_file_system().read(mlx / "include" / "mlx" / "version.h"));
+    fingerprint += fmt::format("\n{}\n{}\n{}", fmt::join(pack_compiler_flags(target), " "), mlx.string(), version);
+  }
+  const std::string build = sha256_hex(fmt::format("{}\n{}\n{}", pack.digest(), sha256_hex(pack_header_text(target)), fingerprint));
   return folder / "build" / (build.substr(0, 32) + ".so");
 }
 
@@ -143,7 +180,33 @@ Result<BuiltPack> build_pack(FileSystem& files, PackCompiler& compiler, const fs
   return BuiltPack{std::move(pack), library};
 }
 
+Result<fs::path> mlx_folder_of_packs() {
+  const char* chosen = std::getenv("EVOLORA_MLX_FOLDER");
+  const fs::path folder = chosen != nullptr && *chosen != '\0' ? chosen : EVOLORA_MLX_FOLDER;
+  std::error_code ignored;
+  for (const fs::path& part : {folder / "include" / "mlx" / "version.h", folder / "lib" / "libmlx.so"}) {
+    if (fs::exists(part, ignored)) continue;
+    return Error{ErrorCode::kDependency,
+                 fmt::format("kernel packs for mlx are compiled against MLX: {} does not exist; run tools/bootstrap.sh build, or "
+                             "set EVOLORA_MLX_FOLDER to the folder mlx of its wheel",
+                             part.string())};
+  }
+  return fs::absolute(folder).lexically_normal();
+}
+
+Status check_pack_target(FileSystem& files, const fs::path& folder, PackTarget target) {
+  const fs::path path = folder / kPackManifest;
+  if (!files.exists(path)) return {};  // read_pack says so
+  const nlohmann::ordered_json json = TRY(read_settings_object(files, path));
+  const PackManifest manifest = TRY(manifest_from_json(json, path.string()));
+  if (manifest.target == target) return {};
+  return Error{ErrorCode::kUsage,
+               fmt::format("{}: target: expected \"{}\", got \"{}\": {}", path.string(), word(target), word(manifest.target),
+                           target == PackTarget::kCpu ? "packs for mlx run with --engine mlx" : "--engine mlx runs packs for mlx")};
+}
+
 Result<std::shared_ptr<const PackLibrary>> open_pack(FileSystem& files, PackCompiler& compiler, const fs::path& folder) {
+  TRY(check_pack_target(files, folder, PackTarget::kCpu));
   const BuiltPack built = TRY(build_pack(files, compiler, folder));
   std::shared_ptr<const PackLibrary> loaded = TRY(load_pack_library(built.library, built.pack.digest()));
   TRY(check_functions(*loaded, built.pack.manifest, (folder / kPackManifest).string()));

@@ -44,25 +44,28 @@ Result<std::vector<std::string>> texts(const Json& json, const char* field, cons
 
 }  // namespace
 
-const std::vector<std::string>& pack_slots() {
-  static const std::vector<std::string> slots = {"lora_linear_backward", "lora_linear_forward"};
-  return slots;
+const std::vector<std::string>& pack_slots(PackTarget target) {
+  static const std::vector<std::string> cpu = {"lora_linear_backward", "lora_linear_forward"};
+  static const std::vector<std::string> mlx = {"dora_linear", "lora_linear"};
+  return target == PackTarget::kCpu ? cpu : mlx;
 }
 
 bool PackManifest::serves(const std::string& slot) const { return std::find(slots.begin(), slots.end(), slot) != slots.end(); }
 
 std::string KernelPack::digest() const {
   Json json = {{"slots", manifest.slots}, {"sources", Json::object()}};
+  if (manifest.target != PackTarget::kCpu) json["target"] = word(manifest.target);
   for (const auto& [name, text] : sources) json["sources"][name] = sha256_hex(text);
   return sha256_hex(json.dump());
 }
 
 std::string KernelPack::service_name() const {
+  if (manifest.target == PackTarget::kMlx) return pack_service_name(digest(), true, true);
   return pack_service_name(digest(), manifest.serves("lora_linear_forward"), manifest.serves("lora_linear_backward"));
 }
 
 Json manifest_to_json(const PackManifest& manifest) {
-  return {{"name", manifest.name}, {"target", "cpu"}, {"slots", manifest.slots}, {"files", manifest.files}};
+  return {{"name", manifest.name}, {"target", word(manifest.target)}, {"slots", manifest.slots}, {"files", manifest.files}};
 }
 
 Result<PackManifest> manifest_from_json(const Json& json, const std::string& source) {
@@ -74,15 +77,18 @@ Result<PackManifest> manifest_from_json(const Json& json, const std::string& sou
   }
   const Json name = json.value("name", Json());
   if (!name.is_string() || name.get<std::string>().empty()) return bad(source, fmt::format("name: expected a text, got {}", name.dump()));
-  if (const Json target = json.value("target", Json()); target != "cpu")
-    return bad(source, fmt::format("target: expected \"cpu\", got {}", target.dump()));
-  std::vector<std::string> slots = TRY(texts(json, "slots", source));
+  const Json target = json.value("target", Json());
+  if (target != "cpu" && target != "mlx") return bad(source, fmt::format("target: expected \"cpu\" or \"mlx\", got {}", target.dump()));
+  std::vector<std::string> wanted = TRY(texts(json, "slots", source));
   std::vector<std::string> files = TRY(texts(json, "files", source));
-  PackManifest manifest{.name = name.get<std::string>(), .slots = std::move(slots), .files = std::move(files)};
+  PackManifest manifest{.name = name.get<std::string>(),
+                        .target = target == "cpu" ? PackTarget::kCpu : PackTarget::kMlx,
+                        .slots = std::move(wanted),
+                        .files = std::move(files)};
+  const std::vector<std::string>& slots = pack_slots(manifest.target);
   for (const std::string& slot : manifest.slots) {
-    if (std::find(pack_slots().begin(), pack_slots().end(), slot) == pack_slots().end())
-      return bad(source,
-                 fmt::format("slots: expected some of {}, got '{}'{}", fmt::join(pack_slots(), ", "), slot, did_you_mean(slot, pack_slots())));
+    if (std::find(slots.begin(), slots.end(), slot) == slots.end())
+      return bad(source, fmt::format("slots: expected some of {}, got '{}'{}", fmt::join(slots, ", "), slot, did_you_mean(slot, slots)));
   }
   if (manifest.files.size() > kMaxFiles) return bad(source, fmt::format("files: expected at most {}, got {}", kMaxFiles, manifest.files.size()));
   for (const std::string& file : manifest.files) {
@@ -102,7 +108,7 @@ Result<KernelPack> read_pack(FileSystem& files, const fs::path& folder) {
   pack.manifest = TRY(manifest_from_json(manifest, path.string()));
   for (const std::string& name : pack.manifest.files) {
     std::string text = TRY(files.read(folder / name));
-    TRY(check_pack_source(text, (folder / name).string()));
+    TRY(check_pack_source(text, (folder / name).string(), pack.manifest.target));
     pack.sources[name] = std::move(text);
   }
   return pack;

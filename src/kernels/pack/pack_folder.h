@@ -1,5 +1,5 @@
 // A kernel pack as a folder: pack.json {"name": "...", "target": "cpu", "slots": ["lora_linear_forward", ...], "files": ["kernel.cpp"]} and the
-// source files it names, which include evolora_pack.h and define the functions of their slots.
+// source files it names, which include the header of their target and define the functions of their slots.
 #pragma once
 
 #include <map>
@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file_system.h"
+#include "kernels/pack/pack_target.h"
 
 namespace evolora {
 
@@ -16,23 +17,24 @@ inline constexpr const char* kPackManifest = "pack.json";
 
 struct PackManifest {
   std::string name;
-  std::vector<std::string> slots;  // of pack_slots(), sorted, at least one
+  PackTarget target = PackTarget::kCpu;
+  std::vector<std::string> slots;  // of pack_slots(target), sorted, at least one
   std::vector<std::string> files;  // names without a folder that end in .cpp, sorted, at least one
 
   bool serves(const std::string& slot) const;
   bool operator==(const PackManifest&) const = default;
 };
 
-// {"lora_linear_backward", "lora_linear_forward"}
-const std::vector<std::string>& pack_slots();
+// cpu: {"lora_linear_backward", "lora_linear_forward"}; mlx: {"dora_linear", "lora_linear"}
+const std::vector<std::string>& pack_slots(PackTarget target);
 
 struct KernelPack {
   PackManifest manifest;
   std::map<std::string, std::string> sources;  // file name -> text
 
-  // SHA-256 of slots and sources, byte by byte; the name does not count.
+  // SHA-256 of target, slots and sources, byte by byte; the name does not count.
   std::string digest() const;
-  // Who serves lora_linear when this pack runs, as run.json tells it (pack_library.h).
+  // Who serves lora_linear when this pack runs, as run.json tells it: pack_library.h; for mlx "pack:<12 digits of digest>".
   std::string service_name() const;
 };
 

@@ -41,6 +41,28 @@ TEST(PackFolder, DigestIsOfWhatIsCompiledAndServed) {
   EXPECT_EQ(pack.service_name(), "pack:" + pack.digest().substr(0, 12) + " forward");
 }
 
+TEST(PackFolder, PacksForMlxHaveSlotsAndRulesOfTheirOwn) {
+  TestFolder folder;
+  FileSystem& files = real_file_system();
+  KernelPack pack{.manifest = {.name = "small", .target = PackTarget::kMlx, .slots = {"dora_linear"}, .files = {"k.cpp"}},
+                  .sources = {{"k.cpp", "#include \"evolora_mlx_pack.h\"\n"}}};
+  ASSERT_TRUE(write_pack(files, folder / "p", pack).ok());
+  const auto read = read_pack(files, folder / "p");
+  ASSERT_TRUE(read.ok()) << read.error().message;
+  EXPECT_EQ(read->manifest, pack.manifest);
+  EXPECT_EQ(pack.service_name(), "pack:" + pack.digest().substr(0, 12));
+  // The same text for another target is another pack.
+  KernelPack other = pack;
+  other.manifest.target = PackTarget::kCpu;
+  EXPECT_NE(other.digest(), pack.digest());
+  pack.sources["k.cpp"] = "#include \"evolora_pack.h\"\n";
+  ASSERT_TRUE(write_pack(files, folder / "p", pack).ok());
+  EXPECT_NE(read_pack(files, folder / "p").error().message.find("k.cpp:1: #include \"evolora_pack.h\": expected one of"), std::string::npos);
+  pack.manifest.slots = {"lora_linear_forward"};
+  ASSERT_TRUE(write_pack(files, folder / "p", pack).ok());
+  EXPECT_NE(read_pack(files, folder / "p").error().message.find("slots: expected some of dora_linear, lora_linear, got"), std::string::npos);
+}
+
 TEST(PackFolder, ManifestsThatSayTooLittleOrTooMuchAreRefused) {
   const auto refusal = [](const char* text) {
     const auto manifest = manifest_from_json(nlohmann::ordered_json::parse(text), "pack.json");
@@ -51,7 +73,7 @@ TEST(PackFolder, ManifestsThatSayTooLittleOrTooMuchAreRefused) {
   const std::vector<std::pair<std::string, std::string>> wrong = {
       {R"([])", "expected an object"},
       {R"({"name": "", "target": "cpu", "slots": ["lora_linear_forward"], "files": ["k.cpp"]})", "name: expected a text"},
-      {R"({"name": "n", "target": "gpu", "slots": ["lora_linear_forward"], "files": ["k.cpp"]})", "target: expected \"cpu\", got \"gpu\""},
+      {R"({"name": "n", "target": "gpu", "slots": ["lora_linear_forward"], "files": ["k.cpp"]})", "target: expected \"cpu\" or \"mlx\", got \"gpu\""},
       {R"({"name": "n", "target": "cpu", "slots": [], "files": ["k.cpp"]})", "slots: expected a list"},
       {R"({"name": "n", "target": "cpu", "slots": ["lora_linear"], "files": ["k.cpp"]})", "slots: expected some of"},
       {R"({"name": "n", "target": "cpu", "slots": ["lora_linear_forward", "lora_linear_forward"], "files": ["k.cpp"]})", "stands there twice"},

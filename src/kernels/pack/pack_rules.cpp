@@ -18,6 +18,10 @@ namespace {
 using Words = std::set<std::string_view>;
 
 const Words kHeaders = {"<algorithm>", "<cmath>", "<cstddef>", "<cstdint>", "<cstring>", "<immintrin.h>", "\"evolora_pack.h\""};
+// array.h and its like, and not mlx.h, which brings files and exported functions too.
+const Words kMlxHeaders = {"<algorithm>",  "<cmath>",        "<cstddef>",   "<cstdint>",          "<functional>",
+                           "<optional>",   "<string>",       "<utility>",   "<vector>",           "<mlx/array.h>",
+                           "<mlx/fast.h>", "<mlx/linalg.h>", "<mlx/ops.h>", "<mlx/transforms.h>", "\"evolora_mlx_pack.h\""};
 const Words kDirectives = {"include", "define", "undef", "if", "ifdef", "ifndef", "elif", "else", "endif", "pragma", "error"};
 const Words kAttributes = {"aligned", "always_inline", "cold",      "const",        "fallthrough", "flatten",   "gnu",
                            "hot",     "likely",        "may_alias", "maybe_unused", "nodiscard",   "noinline",  "nonnull",
@@ -97,6 +101,18 @@ const Words kForbidden = {
     "_readfsbase_u64", "_readgsbase_u32", "_readgsbase_u64", "_writefsbase_u32", "_writefsbase_u64", "_writegsbase_u32", "_writegsbase_u64",
     "_xbegin", "_xend", "_mm_setcsr", "_MM_SET_ROUNDING_MODE", "_MM_SET_FLUSH_ZERO_MODE", "_MM_SET_DENORMALS_ZERO_MODE", "fesetround", "fesetenv"};
 
+// Never in a pack on MLX: what leaves the graph. Most of it stands in headers that are not allowed; the others bring some along.
+const Words kMlxForbidden = {
+    "save", "load", "save_safetensors", "load_safetensors", "save_gguf", "load_gguf", "export_function", "import_function", "exporter",
+    "export_to_dot", "print_graph", "set_printoptions", "get_global_formatter",
+    // MLX compiles for CPUs by starting a compiler.
+    "compile", "enable_compile", "disable_compile", "set_compile_mode", "precompiled_cuda_kernel", "eval", "async_eval", "synchronize", "item",
+    "data", "buffer", "raw_ptr", "set_data", "copy_shared_buffer", "overwrite_descriptor", "detach", "set_tracer", "primitive", "Primitive", "event",
+    "Event", "attach_event", "allocator", "Buffer", "set_default_device", "set_default_stream", "new_stream", "StreamContext", "clear_cache",
+    "set_cache_limit", "set_memory_limit", "set_wired_limit", "reset_peak_memory", "get_peak_memory", "get_active_memory", "distributed", "thread",
+    "jthread", "this_thread", "exception_ptr", "current_exception", "rethrow_exception", "ostringstream", "istringstream", "stringstream", "fstream",
+    "ifstream", "ofstream", "chrono", "random_device", "KeySequence", "set_terminate", "terminate"};
+
 // Not as a call. They are good names for variables, and no allowed header declares the functions.
 const Words kForbiddenCalls = {"open",    "openat",   "creat",        "read",        "write",   "close",     "fread",       "fwrite", "fclose",
                                "fprintf", "dprintf",  "puts",         "fputs",       "putchar", "scanf",     "remove",      "rename", "unlink",
@@ -113,7 +129,7 @@ std::string bare(std::string_view word) {
 
 class Rules {
  public:
-  Rules(const std::vector<Token>& tokens, const std::string& name) : tokens_(tokens), name_(name) {}
+  Rules(const std::vector<Token>& tokens, const std::string& name, PackTarget target) : tokens_(tokens), name_(name), target_(target) {}
 
   Status run() {
     for (at_ = 0; at_ < tokens_.size(); ++at_) {
@@ -147,7 +163,8 @@ class Rules {
     if (word == "include") {
       std::string header;
       for (const Token& token : line.subspan(1)) header += token.text;
-      if (!kHeaders.contains(header)) return refused(hash, fmt::format("#include {}: expected one of {}", header, fmt::join(kHeaders, ", ")));
+      const Words& headers = target_ == PackTarget::kMlx ? kMlxHeaders : kHeaders;
+      if (!headers.contains(header)) return refused(hash, fmt::format("#include {}: expected one of {}", header, fmt::join(headers, ", ")));
       at_ += line.size();  // names of headers are no identifiers
     }
     if (word == "pragma") {
@@ -159,6 +176,8 @@ class Rules {
   }
 
   Status identifier(const Token& token) const {
+    if (target_ == PackTarget::kMlx && kMlxForbidden.contains(token.text))
+      return refused(token, fmt::format("'{}' is not allowed in a kernel pack on MLX: it reaches outside the graph", token.text));
     if (kForbidden.contains(token.text)) return refused(token, fmt::format("'{}' is not allowed in a kernel pack", token.text));
     const bool called = at_ + 1 < tokens_.size() && tokens_[at_ + 1].text == "(";
     if (called && kForbiddenCalls.contains(token.text))
@@ -189,16 +208,17 @@ class Rules {
 
   const std::vector<Token>& tokens_;
   const std::string& name_;
+  PackTarget target_;
   std::size_t at_ = 0;
 };
 
 }  // namespace
 
-Status check_pack_source(std::string_view source, const std::string& name) {
+Status check_pack_source(std::string_view source, const std::string& name, PackTarget target) {
   if (source.size() > kMaxPackFileBytes)
     return Error{ErrorCode::kTooLarge, fmt::format("{}: expected at most {} bytes, got {}", name, kMaxPackFileBytes, source.size())};
   const std::vector<Token> tokens = TRY(lex_source(source, name));
-  return Rules(tokens, name).run();
+  return Rules(tokens, name, target).run();
 }
 
 }  // namespace evolora

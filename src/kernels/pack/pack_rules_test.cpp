@@ -99,6 +99,56 @@ TEST(PackRules, NothingThatLeavesTheKernelPasses) {
   }
 }
 
+TEST(PackRules, PacksOnMlxBuildGraphsAndNothingElse) {
+  const auto mlx_refusal = [](const std::string& source) {
+    const Status status = check_pack_source(source, "k.cpp", PackTarget::kMlx);
+    return status.ok() ? "" : status.error().message;
+  };
+  EXPECT_EQ(mlx_refusal("#include \"evolora_mlx_pack.h\"\n#include <mlx/ops.h>\n#include <functional>\n"
+                        R"code(
+mx::array evolora_mlx_lora_linear(const mx::array& x, const evolora_mlx::Linear& linear) {
+  const auto forward = [scale = linear.scale](const std::vector<mx::array>& in) { return std::vector<mx::array>{mx::matmul(in[0], in[1])}; };
+  static const char* const kSource = "uint i = thread_position_in_grid.x; out[i] = exp(data[i]);";
+  const auto kernel = mx::fast::metal_kernel("name", {"x"}, {"y"}, kSource);
+  return mx::vjp(forward, {x, linear.a}, {x}).first[0];
+}
+)code"),
+            "");
+  // Of the other target: intrinsics and its header.
+  EXPECT_TRUE(mlx_refusal("#include \"evolora_pack.h\"").starts_with("k.cpp:1: #include \"evolora_pack.h\": expected one of "));
+  EXPECT_TRUE(refusal("#include <mlx/ops.h>").starts_with("k.cpp:1: #include <mlx/ops.h>: expected one of "));
+  for (const char* source : {
+           "#include <mlx/mlx.h>",
+           "#include <mlx/io.h>",
+           "#include <mlx/export.h>",
+           "#include <mlx/compile.h>",
+           "#include <mlx/allocator.h>",
+           "#include <fstream>",
+           "mx::save(\"x\", y);",
+           "auto y = mx::load(\"/etc/passwd\");",
+           "auto saved = & mx :: save_safetensors;",
+           "using mlx::core::import_function;",
+           "auto f = mx::compile(g);",
+           "mx::eval(y);",
+           "y.eval();",
+           "float v = y.item<float>();",
+           "const float* p = y.data<float>();",
+           "mx::set_default_device(mx::Device::gpu);",
+           "mx::StreamContext context(mx::Device::gpu);",
+           "mx::reset_peak_memory();",
+           "void* p = mx::allocator::malloc(64).raw_ptr();",
+           "struct Own : mx::Primitive {};",
+           "std::thread t([] {});",
+           "auto s = std::ostringstream();",
+           "auto k = mx::fast::precompiled_cuda_kernel(\"n\", ptx, in, s, d, {}, g, t);",
+           "extern \"C\" int puts(const char*);",
+           "throw 1;",
+           "asm(\"syscall\");",
+       }) {
+    EXPECT_TRUE(mlx_refusal(source).starts_with("k.cpp:")) << source;
+  }
+}
+
 TEST(PackRules, LengthIsLimited) {
   EXPECT_EQ(refusal(std::string(kMaxPackFileBytes, ' ')), "");
   const Status status = check_pack_source(std::string(kMaxPackFileBytes + 1, ' '), "k.cpp");

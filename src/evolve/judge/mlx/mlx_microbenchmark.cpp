@@ -1,0 +1,142 @@
+// The loop over pairs and shapes.
+#include "evolve/judge/mlx/mlx_microbenchmark.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <thread>
+
+#include "evolve/random.h"
+#include "kernels/lora_linear/fma_peak.h"
+
+namespace evolora {
+namespace {
+
+struct Turn {
+  double seconds = 0;
+  double peak_bytes = 0;
+};
+
+struct Case {
+  MlxProblemShape shape;
+  std::vector<Turn> candidate, baseline;
+};
+
+// Multiplications and additions that no order of computing saves: the products with the base weights and with the adapters, forward and backward.
+double flops_of(const MlxProblemShape& shape) {
+  double flops = 0;
+  for (std::size_t i = 0; i < shape.linear_count(); ++i) {
+    const auto in = static_cast<double>(shape.widths[i]), out = static_cast<double>(shape.widths[i + 1]);
+    flops += 2 * static_cast<double>(shape.n) * (2 * in * out + 3 * static_cast<double>(shape.rank) * (in + out));
+  }
+  return flops;
+}
+
+// The second process's outputs are the ones that count; the first is only looked at by the memory meter.
+Result<Turn> take_turn(const fs::path& library, const MlxRunnerOptions& options, const MlxProblem& problem, MlxOutputs& outputs) {
+  Turn turn;
+  MlxOutputs unseen(problem);
+  const std::unique_ptr<MlxRunner> memory = TRY(MlxRunner::start(library, options));
+  const MlxRun counted = TRY(memory->run(problem, MlxMeasure::kMemory, unseen));
+  turn.peak_bytes = static_cast<double>(counted.peak_bytes);
+  const std::unique_ptr<MlxRunner> clock = TRY(MlxRunner::start(library, options));
+  const MlxRun timed = TRY(clock->run(problem, MlxMeasure::kTime, outputs));
+  turn.seconds = timed.seconds;
+  if (auto differs = bit_difference(unseen, outputs)) {
+    return Error{ErrorCode::kBadData, "two processes give different results for one call: " + *differs};
+  }
+  return turn;
+}
+
+double median(const std::vector<Turn>& turns, double Turn::*member) {
+  std::vector<double> values;
+  for (const Turn& turn : turns) values.push_back(turn.*member);
+  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());
+  return values[values.size() / 2];
+}
+
+// One pair; false when the candidate failed, and then the result says how.
+Result<bool> run_pair(Case& c, const fs::path& candidate, const fs::path& baseline, const MlxRunnerOptions& options, Random random, double peak_flops,
+                      MlxMicrobenchmarkResult& result) {
+  const MlxProblem problem(c.shape, random.bits());
+  MlxOutputs mine(problem), theirs(problem);
+  const bool candidate_first = random.below(2) == 0;
+  for (const bool candidate_turn : {candidate_first, !candidate_first}) {
+    const auto turn = take_turn(candidate_turn ? candidate : baseline, options, problem, candidate_turn ? mine : theirs);
+    if (!turn.ok() && !candidate_turn)
+      return Error{ErrorCode::kInternal, fmt::format("the baseline failed: {} ({})", turn.error().message, c.shape.name())};
+    if (!turn.ok() && turn.error().code != ErrorCode::kBadData) return turn.error();
+    if (!turn.ok()) {
+      result.reason = fmt::format("{} ({})", turn.error().message, c.shape.name());
+      return false;
+    }
+    (candidate_turn ? c.candidate : c.baseline).push_back(*turn);
+  }
+  // Turbo clocks differ between the measurement of the peak and a call; no product here reaches 0.95 of it. MLX may use all processors.
+  constexpr double kPeakMargin = 1.25;
+  const double floor = flops_of(c.shape) / (kPeakMargin * peak_flops);
+  if (c.candidate.back().seconds < floor) {
+    result.too_fast = true;
+    result.reason = fmt::format("took {:.3g} ms, and the machine's multiply-adds alone take {:.3g} ms at its peak of {:.0f} Gflop/s ({})",
+                                c.candidate.back().seconds * 1e3, floor * kPeakMargin * 1e3, peak_flops / 1e9, c.shape.name());
+    return false;
+  }
+  const auto wrong = norm_difference(c.shape, theirs, mine);
+  if (wrong.has_value()) result.reason = fmt::format("{} ({})", *wrong, c.shape.name());
+  return !wrong.has_value();
+}
+
+nlohmann::ordered_json details_of(const std::vector<Case>& cases) {
+  nlohmann::ordered_json json = {{"cases", nlohmann::ordered_json::array()}};
+  constexpr double kMebi = 1 << 20;
+  for (const Case& c : cases) {
+    if (c.candidate.empty() || c.baseline.empty()) continue;
+    json["cases"].push_back({{"shape", c.shape.name()},
+                             {"candidate_ms", median(c.candidate, &Turn::seconds) * 1e3},
+                             {"baseline_ms", median(c.baseline, &Turn::seconds) * 1e3},
+                             {"candidate_peak_mib", median(c.candidate, &Turn::peak_bytes) / kMebi},
+                             {"baseline_peak_mib", median(c.baseline, &Turn::peak_bytes) / kMebi}});
+  }
+  return json;
+}
+
+}  // namespace
+
+std::vector<MlxProblemShape> mlx_smollm2_shapes(bool dora, std::int64_t rows) {
+  MlxProblemShape shape{.dora = dora, .bits = 4, .group_size = 64, .dtype = DType::kF32, .n = rows, .rank = 8};
+  std::vector<MlxProblemShape> shapes(2, shape);
+  shapes[0].widths = {576, 576, 576, 576, 576};
+  shapes[1].widths = {576, 1536, 576, 1536, 576};
+  return shapes;
+}
+
+Result<MlxMicrobenchmarkResult> run_mlx_microbenchmark(const fs::path& candidate, const fs::path& baseline, const MlxRunnerOptions& options,
+                                                       const MlxMicrobenchmarkPlan& plan, const std::atomic<bool>* stop) {
+  MlxMicrobenchmarkResult result;
+  std::vector<Case> cases;
+  for (const MlxProblemShape& shape : plan.shapes) cases.push_back({shape, {}, {}});
+  const double peak_flops = best_fma_peak_flops(static_cast<int>(std::max(1U, std::thread::hardware_concurrency())));
+  std::uint64_t number = 0;
+  for (int pair = 0; pair < plan.pairs; ++pair) {
+    double speed = 0, memory = 0;
+    for (Case& c : cases) {
+      if (stop != nullptr && stop->load()) return Error{ErrorCode::kInterrupted, "interrupted"};
+      if (!TRY(run_pair(c, candidate, baseline, options, Random(plan.seed, number++), peak_flops, result))) {
+        result.details = details_of(cases);
+        return result;
+      }
+      // A page at least: a chain that kept nothing at all would be infinitely good.
+      const auto bytes = [](const Turn& turn) { return std::max(turn.peak_bytes, 4096.0); };
+      speed += std::log(c.baseline.back().seconds / c.candidate.back().seconds);
+      memory += std::log(bytes(c.baseline.back()) / bytes(c.candidate.back()));
+    }
+    result.log_speed.push_back(speed / static_cast<double>(cases.size()));
+    result.log_memory.push_back(memory / static_cast<double>(cases.size()));
+  }
+  result.passed = true;
+  result.details = details_of(cases);
+  return result;
+}
+
+}  // namespace evolora

@@ -1,0 +1,150 @@
+// The gates after the library, slot by slot.
+#include "evolve/judge/mlx/mlx_source_judge.h"
+
+#include <fmt/format.h>
+
+#include "evolve/judge/mlx/mlx_numerics.h"
+#include "evolve/judge/pack_gates.h"
+#include "measure/estimators.h"
+
+namespace evolora {
+namespace {
+
+const char* slot_name(bool dora) { return dora ? "dora_linear" : "lora_linear"; }
+
+const char* direction_of(const std::vector<double>& logs) {
+  const Summary summary = summarize(logs);
+  return summary.interval.low > 0 ? "better" : summary.interval.high < 0 ? "worse" : "no difference shown";
+}
+
+}  // namespace
+
+class MlxSourceJudge::Cascade : public PackGates {
+ public:
+  Cascade(MlxSourceJudge& judge, const Candidate& candidate, std::uint64_t seed, const std::atomic<bool>* stop)
+      : PackGates(judge.files_, {judge.options_.start, judge.options_.work, judge.options_.isolation}, candidate, seed, stop),
+        options_(judge.options_) {}
+
+  Result<bool> numerics() {
+    TRY(enter("numerics"));
+    auto runner = MlxRunner::start(library_, runner_options());
+    if (!runner.ok() && !is_candidates_fault(runner.error())) return runner.error();
+    if (!runner.ok()) return reject(runner.error().message);
+    for (const bool dora : {false, true}) {
+      const bool wanted = serves(dora), has = (*runner)->serves(dora);
+      if (wanted == has) continue;
+      return reject(fmt::format("it {} evolora_mlx_{}, which {} among the pack's slots", has ? "defines" : "does not define", slot_name(dora),
+                                wanted ? "is" : "is not"));
+    }
+    int calls = 0;
+    for (const bool dora : slots()) {
+      const MlxGateResult result = TRY(judge_mlx_numerics(**runner, dora, seed_));
+      calls += result.calls;
+      judgement_.details["numerics_calls"] = calls;
+      if (!result.passed && result.gate == "determinism") TRY(enter("determinism"));
+      if (!result.passed) return reject(fmt::format("{}: {}", slot_name(dora), result.reason));
+    }
+    TRY(enter("determinism"));
+    return true;
+  }
+
+  Result<bool> microbenchmark(std::int64_t rows, int pairs) {
+    const FileLock lease = TRY(wait_for_machine());
+    TRY(enter("microbenchmark"));
+    MlxMicrobenchmarkPlan plan{.shapes = {}, .pairs = pairs, .seed = seed_};
+    for (const bool dora : slots()) {
+      for (const MlxProblemShape& shape : mlx_smollm2_shapes(dora, rows)) plan.shapes.push_back(shape);
+    }
+    MlxMicrobenchmarkResult result = TRY(run_mlx_microbenchmark(library_, options_.baseline, runner_options(), plan, stop_));
+    judgement_.details["microbenchmark"] = std::move(result.details);
+    if (!result.passed) {
+      TRY(reject(result.reason));
+      if (result.too_fast) judgement_.outcome = Outcome::kQuarantined;
+      return false;
+    }
+    judgement_.log_speed = std::move(result.log_speed);
+    judgement_.log_memory = std::move(result.log_memory);
+    judgement_.outcome = Outcome::kScored;
+    return true;
+  }
+
+  Result<bool> training() {
+    if (options_.training.model.empty()) {
+      judgement_.details["training"] = "not run: no model and data were given";
+      return true;
+    }
+    const FileLock lease = TRY(wait_for_machine());
+    TRY(enter("training"));
+    judgement_.details["training"] = nlohmann::ordered_json::object();
+    for (const bool dora : slots()) {
+      const fs::path work = options_.work / "training";
+      MlxTrainingResult result =
+          TRY(run_mlx_training(files_, library_, options_.baseline, dora, options_.isolation, options_.training, work, seed_, stop_));
+      TRY(files_.remove(work));
+      judgement_.details["training"][slot_name(dora)] = std::move(result.details);
+      if (result.passed) continue;
+      judgement_.log_speed.clear();
+      judgement_.log_memory.clear();
+      return reject(fmt::format("{}: {}", slot_name(dora), result.reason));
+    }
+    return true;
+  }
+
+ private:
+  bool serves(bool dora) const { return options_.start.manifest.serves(slot_name(dora)); }
+  std::vector<bool> slots() const {
+    std::vector<bool> list;
+    for (const bool dora : {false, true}) {
+      if (serves(dora)) list.push_back(dora);
+    }
+    return list;
+  }
+  MlxRunnerOptions runner_options() const { return {.isolation = options_.isolation, .call_seconds = options_.call_seconds}; }
+
+  const MlxSourceJudgeOptions& options_;
+};
+
+Result<std::unique_ptr<MlxSourceJudge>> MlxSourceJudge::create(FileSystem& files, MlxSourceJudgeOptions options) {
+  if (options.isolation == Isolation::kSandbox) {
+    const Status available = sandbox_available();
+    if (!available.ok())
+      return Error{ErrorCode::kDependency, fmt::format("{}; without a sandbox no source is run that nobody read", available.error().message)};
+  }
+  TRY(judging_file("evolora_mlx_pack_worker"));
+  TRY(files.create_directories(options.work));
+  options.work = fs::absolute(options.work);
+  options.baseline = fs::absolute(options.baseline);
+  return std::unique_ptr<MlxSourceJudge>(new MlxSourceJudge(files, std::move(options)));
+}
+
+Result<Judgement> MlxSourceJudge::run(const Candidate& candidate, std::uint64_t seed, const std::atomic<bool>* stop, bool confirms) {
+  Cascade cascade(*this, candidate, seed, stop);
+  const std::int64_t rows = confirms ? options_.held_out_rows : options_.rows;
+  const int pairs = confirms ? 3 * options_.pairs : options_.pairs;
+  if (!TRY(cascade.parse()) || !TRY(cascade.rules()) || !TRY(cascade.compile(confirms)) || !TRY(cascade.numerics()) ||
+      !TRY(cascade.microbenchmark(rows, pairs)) || !TRY(cascade.training())) {
+    return cascade.finish();
+  }
+  if (confirms) {
+    const Judgement& judgement = cascade.judgement();
+    cascade.set_detail("verdict", {{"speed", direction_of(judgement.log_speed)}, {"memory", direction_of(judgement.log_memory)}});
+  }
+  return cascade.finish();
+}
+
+Result<Judgement> MlxSourceJudge::judge(const Candidate& candidate, std::uint64_t seed, const std::atomic<bool>* stop) {
+  return run(candidate, seed, stop, false);
+}
+
+Result<Judgement> MlxSourceJudge::measure_again(const Candidate& candidate, std::uint64_t seed, const std::atomic<bool>* stop) {
+  Cascade cascade(*this, candidate, seed, stop);
+  if (!TRY(cascade.parse()) || !TRY(cascade.rules()) || !TRY(cascade.compile(false))) return cascade.finish();
+  TRY(cascade.microbenchmark(options_.rows, options_.pairs));
+  return cascade.finish();
+}
+
+Result<Judgement> MlxSourceJudge::confirm(const Candidate& candidate, std::uint64_t seed, const std::atomic<bool>* stop) {
+  return run(candidate, seed ^ 0xC0F1C0F1C0F1C0F1ULL, stop, true);
+}
+
+}  // namespace evolora
