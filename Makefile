@@ -11,7 +11,7 @@ export CMAKE_CXX_COMPILER_LAUNCHER ?= $(CCACHE)
 endif
 
 .DEFAULT_GOAL := build
-.PHONY: help bootstrap build all-targets test browser-test demo oracle bench asan tsan fuzz lint format clean
+.PHONY: help bootstrap build all-targets every-target test browser-test demo oracle bench asan tsan fuzz lint format clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -24,6 +24,9 @@ build: $(BUILD)/build.ninja  ## only build the program: build/release/evolora
 
 all-targets: $(BUILD)/build.ninja
 	cmake --build $(BUILD) --parallel $(JOBS)
+
+every-target: all-targets
+	cmake --build $(BUILD) --target evolora_extras --parallel $(JOBS)
 
 $(BUILD)/build.ninja: CMakeLists.txt CMakePresets.json
 	cmake --preset $(PRESET)
@@ -40,11 +43,11 @@ demo: bootstrap  ## bootstrap, build, then fine-tune SmolLM2-135M on examples/ a
 
 oracle: bootstrap  ## the long proofs: against mlx, mlx-lm, transformers and gguf in Python, and with OpenEvolve
 	@tools/bootstrap.sh demo oracle openevolve
-	$(MAKE) --no-print-directory all-targets
+	$(MAKE) --no-print-directory every-target
 	tools/oracle.sh
 
 bench: bootstrap  ## kernel benchmarks, then our engine beside PEFT and mlx-lm in the same minutes, then over what a user can change
-	$(MAKE) --no-print-directory all-targets
+	$(MAKE) --no-print-directory every-target
 	@tools/bootstrap.sh demo oracle peers
 	tools/bench_kernels.sh $(BUILD)
 	build/python/bin/python bench/run_peers.py
@@ -72,7 +75,7 @@ fuzz: bootstrap  ## fuzz the file readers, SECONDS_EACH=60 for each
 
 lint: bootstrap  ## clang-format, rustfmt and clang-tidy over everything (minutes)
 	@tools/bootstrap.sh lint
-	$(MAKE) --no-print-directory all-targets
+	$(MAKE) --no-print-directory every-target
 	tools/lint.sh full
 
 format:  ## rewrite all C++ and Rust files in the house format

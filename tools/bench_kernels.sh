@@ -12,4 +12,4 @@ for program in "$build"/*_benchmark; do
   echo "== ${program##*/}"
   "$program" --benchmark_counters_tabular=true "$@"
 done
-[ $found = 1 ] || { echo "bench: error: no *_benchmark program in $build: run make all-targets" >&2; exit 2; }
+[ $found = 1 ] || { echo "bench: error: no *_benchmark program in $build: run make every-target" >&2; exit 2; }

@@ -72,8 +72,12 @@ TEST_F(CliBench, SlowerIsRejectedAndTheOtherWayRoundAccepted) {
 }
 
 TEST_F(CliBench, AHiddenLearningRateTwoPercentOffIsCaughtByTheLossGate) {
-  const std::string program = saboteur("rate.sh", "sed -i 's/\"learning_rate\": 0.0001/\"learning_rate\": 0.000102/' \"$request\"");
-  good(bench({"--candidate", "program=" + program, "--pairs", "5"}));
+  const std::string program = saboteur("rate.sh", "sed -i 's/\"learning_rate\": 1e-05/\"learning_rate\": 1.02e-05/' \"$request\"");
+  // Few steps at a low rate: the loss still falls in proportion to the rate.
+  std::vector<std::string> arguments = bench({"--candidate", "program=" + program, "--pairs", "5"});
+  *(std::find(arguments.begin(), arguments.end(), "--iters") + 1) = "4";
+  *(std::find(arguments.begin(), arguments.end(), "--learning-rate") + 1) = "1e-5";
+  good(arguments);
   EXPECT_EQ(verdict()["decision"], "REJECT") << verdict().dump(2);
   EXPECT_NE(verdict()["reason"].get<std::string>().find("not the same training"), std::string::npos) << verdict()["reason"];
   const Json outcome = verdict();
