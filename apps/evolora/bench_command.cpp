@@ -108,7 +108,7 @@ Result<BenchPlan> make_plan(const BenchArguments& a, const TrainFlags& flags, Fi
   plan.timeout_seconds = a.timeout_seconds;
   plan.model_sha256 = TRY(digest_of_files(files, plan.common["model"].get<std::string>()));
   plan.data_sha256 = TRY(digest_of_files(files, plan.common["data"].get<std::string>()));
-  plan.versions = {{"evolora", EVOLORA_VERSION}, {"compiler", __VERSION__}};
+  plan.versions = built_versions();
   plan.machine = machine_notes();
   return plan;
 }

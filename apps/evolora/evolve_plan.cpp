@@ -7,6 +7,7 @@
 
 #include "evolve/proposers/proposers.h"
 #include "measure/verdict.h"
+#include "trial_settings.h"
 
 namespace evolora {
 namespace {
@@ -61,7 +62,7 @@ Result<SearchPlan> make_search_plan(const EvolveArguments& a, const TrainFlags& 
   plan.stagnation = a.stagnation;
   if (a.target > 0) plan.target = a.target;
   plan.finalists = a.finalists > 0 ? static_cast<std::size_t>(a.finalists) : plan.proposers.size() > 1 ? 1 : 3;
-  plan.versions = {{"evolora", EVOLORA_VERSION}, {"compiler", __VERSION__}};
+  plan.versions = built_versions();
   TRY(a.pack.empty() ? plan_recipe_search(a, flags, files, plan) : plan_pack_search(a, flags, files, plan));
   return plan;
 }

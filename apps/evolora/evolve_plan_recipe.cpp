@@ -74,7 +74,7 @@ Result<RecipeJudgeSettings> training_judge_settings(const EvolveArguments& a, Js
   settings.progress_margin = TRY(share_of_flag("--progress-margin", a.progress_margin));
   settings.model_sha256 = TRY(digest_of_files(files, common["model"].get<std::string>()));
   settings.data_sha256 = TRY(digest_of_files(files, common["data"].get<std::string>()));
-  settings.versions = {{"evolora", EVOLORA_VERSION}, {"compiler", __VERSION__}};
+  settings.versions = built_versions();
   settings.machine = machine_notes();
   settings.common = std::move(common);
   return settings;

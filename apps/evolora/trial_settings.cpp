@@ -37,6 +37,8 @@ Result<double> growth_of_flag(const std::string& flag, const std::string& text, 
   return Error{ErrorCode::kUsage, fmt::format("{}: expected a share such as 50% or 0.5, got {}", flag, text)};
 }
 
+Json built_versions() { return {{"evolora", EVOLORA_VERSION}, {"compiler", __VERSION__}}; }
+
 Result<std::string> own_program() {
   std::error_code error;
   const fs::path path = fs::read_symlink("/proc/self/exe", error);

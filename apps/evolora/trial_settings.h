@@ -15,6 +15,9 @@ Result<double> share_of_flag(const std::string& flag, const std::string& text);
 // The same for how much a figure may grow: up to 1000 is possible, "150%" or "1.5". Empty: otherwise.
 Result<double> growth_of_flag(const std::string& flag, const std::string& text, double otherwise);
 
+// Of this program and the compiler that made it, as plans keep them.
+nlohmann::ordered_json built_versions();
+
 // Path of the program that runs now. kUnsupported where the system does not say.
 Result<std::string> own_program();
 

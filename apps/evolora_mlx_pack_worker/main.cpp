@@ -172,7 +172,7 @@ class MlxWorker {
   std::optional<mx::array> x_, dy_;
 };
 
-int serve(const char* library, std::size_t input_bytes, std::size_t output_bytes, bool strict) {
+[[noreturn]] void serve(const char* library, std::size_t input_bytes, std::size_t output_bytes, bool strict) {
   WorkerFilters filters;
   if (strict) {
     filters = read_worker_filters();
@@ -186,16 +186,7 @@ int serve(const char* library, std::size_t input_bytes, std::size_t output_bytes
   hello.status = static_cast<std::uint32_t>(WorkerStatus::kDone);
   worker.load(library, hello);
   if (strict) narrow_worker(filters.begin + filters.loading_bytes, filters.serving_bytes);
-  send_reply(hello);
-  WorkerRequest request;
-  while (read_request(request)) {
-    WorkerReply reply;
-    reply.status = static_cast<std::uint32_t>(WorkerStatus::kDone);
-    reply.nonce = request.nonce;
-    worker.serve(request, reply);
-    send_reply(reply);
-  }
-  ::_exit(0);  // no destructors: the pack's would run with them
+  answer_requests(hello, [](const WorkerRequest& request, WorkerReply& reply) { worker.serve(request, reply); });
 }
 
 }  // namespace
@@ -206,5 +197,5 @@ int main(int argc, char** argv) {
     std::fputs("evolora_mlx_pack_worker: started by evolora, which judges kernel packs with it; not for use by hand\n", stderr);
     return 2;
   }
-  return evolora::serve(argv[1], std::strtoull(argv[2], nullptr, 10), std::strtoull(argv[3], nullptr, 10), std::strcmp(argv[4], "trusted") != 0);
+  evolora::serve(argv[1], std::strtoull(argv[2], nullptr, 10), std::strtoull(argv[3], nullptr, 10), std::strcmp(argv[4], "trusted") != 0);
 }

@@ -134,7 +134,7 @@ class Worker {
   // Ends at a page that must not be touched, as near as 64-byte alignment allows, and holds NaN.
   void make_workspace(std::size_t bytes) {
     const std::size_t rounded = (bytes + 63) / 64 * 64;
-    const std::size_t pages = (rounded + kWorkerPageBytes - 1) / kWorkerPageBytes * kWorkerPageBytes;
+    const std::size_t pages = worker_pages(rounded);
     mapped_bytes_ = pages + 2 * kWorkerPageBytes;
     void* mapped = ::mmap(nullptr, mapped_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (mapped == MAP_FAILED) give_up_worker();
@@ -164,7 +164,7 @@ class Worker {
   std::size_t mapped_bytes_ = 0;
 };
 
-int serve(const char* library, int threads, std::size_t input_bytes, std::size_t output_bytes, bool strict) {
+[[noreturn]] void serve(const char* library, int threads, std::size_t input_bytes, std::size_t output_bytes, bool strict) {
   WorkerFilters filters;
   if (strict) {
     filters = read_worker_filters();
@@ -178,21 +178,14 @@ int serve(const char* library, int threads, std::size_t input_bytes, std::size_t
   hello.status = static_cast<std::uint32_t>(WorkerStatus::kDone);
   worker.set_functions(load(library, hello));
   if (strict) narrow_worker(filters.begin + filters.loading_bytes, filters.serving_bytes);
-  send_reply(hello);
-  WorkerRequest request;
-  while (read_request(request)) {
-    WorkerReply reply;
-    reply.status = static_cast<std::uint32_t>(WorkerStatus::kDone);
-    reply.nonce = request.nonce;
+  answer_requests(hello, [](const WorkerRequest& request, WorkerReply& reply) {
     switch (static_cast<WorkerCommand>(request.command)) {
       case WorkerCommand::kPrepare: reply.status = static_cast<std::uint32_t>(worker.prepare(static_cast<int>(request.threads))); break;
       case WorkerCommand::kRun: worker.run(); break;
       case WorkerCommand::kNothing: break;
       default: give_up_worker();
     }
-    send_reply(reply);
-  }
-  ::_exit(0);  // no destructors: the pack's would run with them
+  });
 }
 
 }  // namespace
@@ -205,6 +198,5 @@ int main(int argc, char** argv) {
   }
   const int threads = std::atoi(argv[2]);
   if (threads < 1 || threads > evolora::kWorkerMaxThreads) return 2;
-  return evolora::serve(argv[1], threads, std::strtoull(argv[3], nullptr, 10), std::strtoull(argv[4], nullptr, 10),
-                        std::strcmp(argv[5], "trusted") != 0);
+  evolora::serve(argv[1], threads, std::strtoull(argv[3], nullptr, 10), std::strtoull(argv[4], nullptr, 10), std::strcmp(argv[5], "trusted") != 0);
 }

@@ -10,7 +10,6 @@
 #include "evolve/judge/source_judge.h"
 #include "evolve/pack/pack_candidate.h"
 #include "evolve/sandbox/sandboxed_trials.h"
-#include "train/clock.h"
 
 namespace evolora {
 namespace {

@@ -7,32 +7,13 @@
 #include <bit>
 #include <cmath>
 #include <limits>
-#include <numbers>
 #include <span>
 
 #include "base/threads.h"
-#include "evolve/random.h"
+#include "evolve/judge/problem_numbers.h"
 
 namespace evolora {
 namespace {
-
-constexpr double kEps = 0x1p-24;  // unit roundoff of fp32
-
-std::size_t count_of(std::int64_t a, std::int64_t b) { return static_cast<std::size_t>(a * b); }
-
-// Nearly normal, standard deviation 1: the sum of four uniform numbers, of one draw of bits.
-float draw(Random& random) {
-  const std::uint64_t bits = random.bits();
-  double sum = -2.0 * 65535;
-  for (int part = 0; part < 4; ++part) sum += static_cast<double>(bits >> (16 * part) & 65535U);
-  return static_cast<float>(sum / 65536 * std::numbers::sqrt3);
-}
-
-std::vector<float> draws(Random& random, std::size_t count, float scale) {
-  std::vector<float> values(count);
-  for (float& value : values) value = scale * draw(random);
-  return values;
-}
 
 std::vector<std::byte> stored_draws(Random& random, DType dtype, std::size_t count, float scale) {
   std::vector<std::byte> bytes(count * dtype_size_bytes(dtype));
@@ -111,8 +92,6 @@ void solve(LoraProblem& problem, LoraOutputs& outputs, LoraDirection direction, 
     run_own(args, threads, cpu::lora_linear_backward, cpu::lora_linear_backward_workspace_bytes);
   }
 }
-
-double tolerance_factor(std::int64_t terms) { return 6 * std::sqrt(static_cast<double>(terms)) * kEps; }
 
 struct Named {
   std::string name;
@@ -250,8 +229,8 @@ LoraExpectation::LoraExpectation(const LoraProblem& problem, LoraSolver solver) 
   }
   // + 8: decoding, bias, scale, dropout factor and the last rounding. Backward: dx sums over outputs, da and db over rows; dxa over outputs before.
   const double parties = solver == LoraSolver::kReference ? 1 : 2;  // that round in fp32
-  forward_factor_ = parties * tolerance_factor(problem.shape.in + ranks + 8);
-  backward_factor_ = parties * tolerance_factor(std::max(outs, problem.shape.n) + problem.shape.in + ranks + 8);
+  forward_factor_ = parties * tolerance_factor(static_cast<double>(problem.shape.in + ranks + 8));
+  backward_factor_ = parties * tolerance_factor(static_cast<double>(std::max(outs, problem.shape.n) + problem.shape.in + ranks + 8));
 }
 
 std::optional<std::string> LoraExpectation::difference(LoraDirection direction, const LoraOutputs& actual) const {

@@ -3,17 +3,14 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cmath>
 
+#include "evolve/judge/timing.h"
 #include "evolve/random.h"
 #include "kernels/lora_linear/fma_peak.h"
 
 namespace evolora {
 namespace {
-
-// Turbo clocks differ between the measurement of the peak and a call; no kernel here reaches 0.95 of it.
-constexpr double kPeakMargin = 1.25;
 
 struct Case {
   ProblemShape shape;
@@ -31,11 +28,6 @@ double flops_of(const ProblemShape& shape, LoraDirection direction) {
     flops += 2 * n * in * out + (direction == LoraDirection::kForward ? adapter : 2 * adapter);
   }
   return flops;
-}
-
-double median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());
-  return values[values.size() / 2];
 }
 
 std::string describe(const Case& c, const std::string& what) { return fmt::format("{}: {} ({})", word(c.direction), what, c.shape.name()); }
@@ -74,12 +66,9 @@ class Benchmark {
     }
     const auto wrong = LoraExpectation(problem, LoraSolver::kOwnKernels).difference(c.direction, candidate_outputs);
     if (wrong.has_value()) return fail(result, describe(c, *wrong));
-    const double floor = flops_of(c.shape, c.direction) / (kPeakMargin * peak_);
-    if (candidate_seconds < floor) {
+    if (const auto impossible = too_fast(candidate_seconds, flops_of(c.shape, c.direction), peak_)) {
       result.too_fast = true;
-      return fail(result,
-                  describe(c, fmt::format("took {:.3g} ms, and the machine's multiply-adds alone take {:.3g} ms at its peak of {:.0f} Gflop/s",
-                                          candidate_seconds * 1e3, floor * kPeakMargin * 1e3, peak_ / 1e9)));
+      return fail(result, describe(c, *impossible));
     }
     if (!counts) return true;
     c.candidate_seconds.push_back(candidate_seconds);

@@ -3,23 +3,22 @@
 
 #include <algorithm>
 #include <bit>
-#include <chrono>
 
 #include "evolve/judge/artifact_text.h"
 #include "evolve/judge/library_check.h"
 #include "evolve/judge/sandbox_compiler.h"
+#include "evolve/judge/worker_connection.h"
 #include "evolve/pack/pack_change.h"
 #include "evolve/pack/pack_parameters.h"
 #include "evolve/random.h"
 #include "evolve/timing_lease.h"
 #include "kernels/pack/pack_rules.h"
+#include "train/clock.h"
 
 namespace evolora {
 namespace {
 
 constexpr std::size_t kReasonBytes = 400;
-
-double now_seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 // Keeps the compiler's words, of which compile_pack passes on the first only.
 class ListeningCompiler final : public PackCompiler {
@@ -42,9 +41,23 @@ class ListeningCompiler final : public PackCompiler {
 fs::path gated_library_path(const fs::path& work, const KernelPack& pack) { return work / (pack.digest().substr(0, 32) + ".so"); }
 
 PackGates::PackGates(FileSystem& files, PackGateOptions options, const Candidate& candidate, std::uint64_t seed, const std::atomic<bool>* stop)
-    : files_(files), gate_options_(std::move(options)), stop_(stop), candidate_(candidate), start_(now_seconds()) {
+    : files_(files), gate_options_(std::move(options)), stop_(stop), candidate_(candidate), start_(monotonic_seconds()) {
   seed_ = Random(seed, std::stoull(candidate.digest().substr(0, 16), nullptr, 16)).bits();
 }
+
+Result<fs::path> open_pack_judging(FileSystem& files, const fs::path& work, Isolation isolation, const char* worker) {
+  if (isolation == Isolation::kSandbox) {
+    const Status available = sandbox_available();
+    if (!available.ok()) {
+      return Error{ErrorCode::kDependency, available.error().message + "; without a sandbox no source is run that nobody read"};
+    }
+  }
+  TRY(judging_file(worker));
+  TRY(files.create_directories(work));
+  return fs::absolute(work);
+}
+
+Result<bool> PackGates::build(bool force) { return TRY(parse()) && TRY(rules()) && TRY(compile(force)); }
 
 Result<bool> PackGates::parse() {
   TRY(enter("parse"));
@@ -106,7 +119,7 @@ Result<bool> PackGates::look_at(const fs::path& library) {
 Judgement PackGates::finish() {
   judgement_.details["gates"] = gates_;
   judgement_.details["isolation"] = gate_options_.isolation == Isolation::kSandbox ? "sandbox" : "none";
-  judgement_.seconds = now_seconds() - start_;
+  judgement_.seconds = monotonic_seconds() - start_;
   return std::move(judgement_);
 }
 
@@ -116,9 +129,9 @@ Status PackGates::interrupted() const {
 }
 
 Result<FileLock> PackGates::wait_for_machine() {
-  const double asked = now_seconds();
+  const double asked = monotonic_seconds();
   FileLock lease = TRY(FileLock::wait(timing_lease_path(), stop_));
-  start_ += now_seconds() - asked;
+  start_ += monotonic_seconds() - asked;
   return lease;
 }
 
@@ -127,6 +140,12 @@ Status PackGates::enter(const char* gate) {
   judgement_.gate = gate;
   gates_.push_back(gate);
   return {};
+}
+
+Result<bool> PackGates::refuse_times(const std::string& reason, bool too_fast) {
+  TRY(reject(reason));
+  if (too_fast) judgement_.outcome = Outcome::kQuarantined;
+  return false;
 }
 
 Result<bool> PackGates::reject(const std::string& reason, const std::string& words) {

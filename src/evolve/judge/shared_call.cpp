@@ -19,8 +19,6 @@ constexpr std::byte kCanary{0xC5};
 // The largest workspace that a kernel may ask for: the program's own takes below 2 MiB for these shapes.
 constexpr std::uint64_t kWorkspaceLimitBytes = std::uint64_t{256} << 20;
 
-std::size_t pages_up(std::size_t bytes) { return (bytes + kWorkerPageBytes - 1) / kWorkerPageBytes * kWorkerPageBytes; }
-
 std::int32_t pack_dtype(DType dtype) { return dtype == DType::kF32 ? EVOLORA_F32 : dtype == DType::kF16 ? EVOLORA_F16 : EVOLORA_BF16; }
 
 }  // namespace
@@ -33,7 +31,7 @@ Result<SharedCall> SharedCall::create(std::size_t input_bytes, std::size_t outpu
 std::optional<SharedCall::Array> SharedCall::take(std::size_t bytes, std::size_t alignment, bool is_output) {
   std::size_t& next = is_output ? next_output_ : next_input_;
   const std::size_t limit = is_output ? memory_.output_bytes() : memory_.input_bytes();
-  const std::size_t slot = pages_up((bytes + alignment - 1) / alignment * alignment + kCanaryBytes);
+  const std::size_t slot = worker_pages((bytes + alignment - 1) / alignment * alignment + kCanaryBytes);
   if (slot + kWorkerPageBytes > limit || next > limit - slot - kWorkerPageBytes) {
     full_ = true;
     return std::nullopt;

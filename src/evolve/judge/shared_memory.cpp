@@ -17,8 +17,6 @@ namespace {
 
 constexpr unsigned kSealFutureWrite = 0x10;  // F_SEAL_FUTURE_WRITE, Linux 5.1
 
-std::size_t pages_up(std::size_t bytes) { return (bytes + kWorkerPageBytes - 1) / kWorkerPageBytes * kWorkerPageBytes; }
-
 Result<std::byte*> map_new_file(Descriptor& file, const char* name, std::size_t bytes) {
   file = TRY(make_memory_file(name));
   if (::ftruncate(file.get(), static_cast<off_t>(bytes)) != 0) return os_error(name, "size a file in memory", errno);
@@ -33,8 +31,8 @@ Result<std::byte*> map_new_file(Descriptor& file, const char* name, std::size_t 
 
 Result<SharedMemory> SharedMemory::create(std::size_t input_bytes, std::size_t output_bytes) {
   SharedMemory memory;
-  memory.input_bytes_ = pages_up(input_bytes);
-  memory.output_bytes_ = pages_up(output_bytes);
+  memory.input_bytes_ = worker_pages(input_bytes);
+  memory.output_bytes_ = worker_pages(output_bytes);
   memory.input_memory_ = TRY(map_new_file(memory.inputs_, "inputs", memory.input_bytes_));
   memory.output_memory_ = TRY(map_new_file(memory.outputs_, "outputs", memory.output_bytes_));
   // Whoever opens or maps the inputs from now on cannot write them; this process's mapping still can.

@@ -20,8 +20,7 @@ class SourceJudge::Cascade : public PackGates {
     TRY(enter("numerics"));
     WorkerOptions options{.isolation = options_.isolation, .call_seconds = options_.call_seconds};
     auto runner = WorkerRunner::start(library_, options);
-    if (!runner.ok() && !is_candidates_fault(runner.error())) return runner.error();
-    if (!runner.ok()) return reject(runner.error().message);
+    if (!TRY(started(runner))) return false;
     for (const LoraDirection direction : {LoraDirection::kForward, LoraDirection::kBackward}) {
       const std::string slot = std::string("lora_linear_") + word(direction);
       if ((*runner)->serves(direction) != options_.start.manifest.serves(slot)) {
@@ -46,8 +45,7 @@ class SourceJudge::Cascade : public PackGates {
                           .input_bytes = bytes,
                           .output_bytes = bytes};
     auto candidate = WorkerRunner::start(library_, options);
-    if (!candidate.ok() && !is_candidates_fault(candidate.error())) return candidate.error();
-    if (!candidate.ok()) return reject(candidate.error().message);
+    if (!TRY(started(candidate))) return false;
     fs::path baseline = options_.baseline;
     if (baseline.empty()) {
       baseline = TRY(judging_file("evolora_builtin_pack.so"));
@@ -58,11 +56,7 @@ class SourceJudge::Cascade : public PackGates {
     const MicrobenchmarkPlan plan{.shapes = shapes, .threads = options_.threads, .pairs = pairs, .seed = seed_};
     MicrobenchmarkResult result = TRY(run_microbenchmark(**candidate, **reference, plan, stop_));
     judgement_.details["microbenchmark"] = std::move(result.details);
-    if (!result.passed) {
-      TRY(reject(result.reason));
-      if (result.too_fast) judgement_.outcome = Outcome::kQuarantined;
-      return false;
-    }
+    if (!result.passed) return refuse_times(result.reason, result.too_fast);
     judgement_.log_speed = std::move(result.log_speed);
     judgement_.outcome = Outcome::kScored;
     return true;
@@ -75,36 +69,28 @@ class SourceJudge::Cascade : public PackGates {
 fs::path SourceJudge::library_path(const fs::path& work, const KernelPack& pack) { return gated_library_path(work, pack); }
 
 Result<std::unique_ptr<SourceJudge>> SourceJudge::create(FileSystem& files, SourceJudgeOptions options) {
-  if (options.isolation == Isolation::kSandbox) {
-    const Status available = sandbox_available();
-    if (!available.ok()) {
-      return Error{ErrorCode::kDependency, fmt::format("{}; without a sandbox no source is run that nobody read", available.error().message)};
-    }
-  }
-  TRY(judging_file("evolora_pack_worker"));
-  TRY(files.create_directories(options.work));
-  options.work = fs::absolute(options.work);
+  options.work = TRY(open_pack_judging(files, options.work, options.isolation, "evolora_pack_worker"));
   if (!options.baseline.empty()) options.baseline = fs::absolute(options.baseline);
   return std::unique_ptr<SourceJudge>(new SourceJudge(files, std::move(options)));
 }
 
 Result<Judgement> SourceJudge::judge(const Candidate& candidate, std::uint64_t seed, const std::atomic<bool>* stop) {
   Cascade cascade(*this, candidate, seed, stop);
-  if (!TRY(cascade.parse()) || !TRY(cascade.rules()) || !TRY(cascade.compile(false)) || !TRY(cascade.numerics())) return cascade.finish();
+  if (!TRY(cascade.build(false)) || !TRY(cascade.numerics())) return cascade.finish();
   TRY(cascade.microbenchmark(options_.shapes, options_.pairs));
   return cascade.finish();
 }
 
 Result<Judgement> SourceJudge::measure_again(const Candidate& candidate, std::uint64_t seed, const std::atomic<bool>* stop) {
   Cascade cascade(*this, candidate, seed, stop);
-  if (!TRY(cascade.parse()) || !TRY(cascade.rules()) || !TRY(cascade.compile(false))) return cascade.finish();
+  if (!TRY(cascade.build(false))) return cascade.finish();
   TRY(cascade.microbenchmark(options_.shapes, options_.pairs));
   return cascade.finish();
 }
 
 Result<Judgement> SourceJudge::confirm(const Candidate& candidate, std::uint64_t seed, const std::atomic<bool>* stop) {
   Cascade cascade(*this, candidate, seed ^ 0xC0F1C0F1C0F1C0F1ULL, stop);
-  if (!TRY(cascade.parse()) || !TRY(cascade.rules()) || !TRY(cascade.compile(true)) || !TRY(cascade.numerics())) return cascade.finish();
+  if (!TRY(cascade.build(true)) || !TRY(cascade.numerics())) return cascade.finish();
   if (!TRY(cascade.microbenchmark(options_.held_out_shapes, 3 * options_.pairs))) return cascade.finish();
   const Summary summary = summarize(cascade.judgement().log_speed);
   const char* verdict = summary.interval.low > 0 ? "faster" : summary.interval.high < 0 ? "slower" : "no difference shown";

@@ -7,16 +7,14 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <chrono>
 #include <csignal>
 
 #include "base/check.h"
 #include "base/os_error.h"
+#include "train/clock.h"
 
 namespace evolora {
 namespace {
-
-double now_seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 // From the kernel: what a candidate could compute from a seed would not tie an answer to its request.
 std::uint64_t fresh_nonce() {
@@ -106,11 +104,11 @@ Error WorkerConnection::ended(const std::string& what) {
 }
 
 Status WorkerConnection::read_reply(WorkerReply& reply) {
-  const double deadline = now_seconds() + answer_seconds_;
+  const double deadline = monotonic_seconds() + answer_seconds_;
   std::size_t got = 0;
   while (got < sizeof reply) {
     pollfd waiting{replies_.get(), POLLIN, 0};
-    const double left = deadline - now_seconds();
+    const double left = deadline - monotonic_seconds();
     const int ready = left <= 0 ? 0 : ::poll(&waiting, 1, static_cast<int>(left * 1000) + 1);
     if (ready < 0 && errno == EINTR) continue;
     if (ready == 0) return ended(fmt::format("it did not answer within {} s", answer_seconds_));
@@ -132,13 +130,13 @@ Result<WorkerConnection::Answer> WorkerConnection::exchange(std::uint32_t comman
   if (::poll(&early, 1, 0) > 0 && (early.revents & POLLIN) != 0) return ended("it broke the protocol: an answer without a request");
   const WorkerRequest request{.command = command, .threads = static_cast<std::uint32_t>(threads), .nonce = fresh_nonce()};
   Answer answer;
-  const double start = now_seconds();
+  const double start = monotonic_seconds();
   if (!write_to_worker(requests_.get(), &request, sizeof request)) {
     ended_ = true;
     return Error{ErrorCode::kBadData, meaning(process_.end(1))};
   }
   TRY(read_reply(answer.reply));
-  answer.seconds = now_seconds() - start;
+  answer.seconds = monotonic_seconds() - start;
   if (answer.reply.nonce != request.nonce) return ended("it broke the protocol: an answer to another request");
   return answer;
 }

@@ -7,12 +7,11 @@
 
 #include <array>
 #include <cerrno>
-#include <chrono>
+
+#include "train/clock.h"
 
 namespace evolora {
 namespace {
-
-double now_seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 struct Stream {
   Descriptor descriptor;
@@ -44,7 +43,7 @@ bool drain(std::array<Stream, 2>& streams, std::size_t limit) {
 Result<SandboxResult> run_sandboxed(const SandboxRequest& request, Isolation isolation, const std::atomic<bool>* stop) {
   DescriptorPair out = TRY(make_pipe());
   DescriptorPair err = TRY(make_pipe());
-  const double start = now_seconds();
+  const double start = monotonic_seconds();
   SandboxedProcess process = TRY(SandboxedProcess::launch(request, isolation, out.write_end.get(), err.write_end.get()));
   out.write_end.close();
   err.write_end.close();
@@ -53,20 +52,20 @@ Result<SandboxResult> run_sandboxed(const SandboxRequest& request, Isolation iso
   bool open = true;
   while (open) {
     open = drain(streams, request.output_limit_bytes);
-    result.timed_out = now_seconds() - start > request.limits.wall_seconds;
+    result.timed_out = monotonic_seconds() - start > request.limits.wall_seconds;
     result.stopped = stop != nullptr && stop->load();
     if (result.timed_out || result.stopped) break;
   }
   // Closed output and still running: the rest of its time.
   while (!open && !result.timed_out && !result.stopped && !process.reap(0.05)) {
-    result.timed_out = now_seconds() - start > request.limits.wall_seconds;
+    result.timed_out = monotonic_seconds() - start > request.limits.wall_seconds;
     result.stopped = stop != nullptr && stop->load();
   }
   result.exit_status = process.end(0);
   for (const Stream& stream : streams) {
     if (stream.text->size() > request.output_limit_bytes) stream.text->erase(0, stream.text->size() - request.output_limit_bytes);
   }
-  result.wall_seconds = now_seconds() - start;
+  result.wall_seconds = monotonic_seconds() - start;
   return result;
 }
 

@@ -81,6 +81,8 @@ struct WorkerCall {
 };
 
 inline constexpr std::uint64_t kWorkerPageBytes = 4096;
+// Bytes up to whole pages.
+constexpr std::uint64_t worker_pages(std::uint64_t bytes) { return (bytes + kWorkerPageBytes - 1) / kWorkerPageBytes * kWorkerPageBytes; }
 inline constexpr std::uint64_t kWorkerHeaderBytes = 4 * kWorkerPageBytes;
 static_assert(sizeof(WorkerCall) <= kWorkerHeaderBytes);
 

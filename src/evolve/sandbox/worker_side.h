@@ -42,6 +42,21 @@ inline void send_reply(const WorkerReply& reply) {
   if (::write(kWorkerReplies, &reply, sizeof reply) != static_cast<ssize_t>(sizeof reply)) give_up_worker();
 }
 
+// Says hello, and then answers requests until the judge is gone: serve fills a reply that says kDone and has its nonce.
+template <typename Serve>
+[[noreturn]] void answer_requests(const WorkerReply& hello, const Serve& serve) {
+  send_reply(hello);
+  WorkerRequest request;
+  while (read_request(request)) {
+    WorkerReply reply;
+    reply.status = static_cast<std::uint32_t>(WorkerStatus::kDone);
+    reply.nonce = request.nonce;
+    serve(request, reply);
+    send_reply(reply);
+  }
+  ::_exit(0);  // no destructors: the pack's would run with them
+}
+
 struct WorkerFilters {
   char* begin = nullptr;
   std::uint64_t loading_bytes = 0;

@@ -163,7 +163,7 @@ class Rules {
     if (word == "include") {
       std::string header;
       for (const Token& token : line.subspan(1)) header += token.text;
-      const Words& headers = target_ == PackTarget::kMlx ? kMlxHeaders : kHeaders;
+      const Words& headers = pack_headers(target_);
       if (!headers.contains(header)) return refused(hash, fmt::format("#include {}: expected one of {}", header, fmt::join(headers, ", ")));
       at_ += line.size();  // names of headers are no identifiers
     }
@@ -213,6 +213,8 @@ class Rules {
 };
 
 }  // namespace
+
+const std::set<std::string_view>& pack_headers(PackTarget target) { return target == PackTarget::kMlx ? kMlxHeaders : kHeaders; }
 
 Status check_pack_source(std::string_view source, const std::string& name, PackTarget target) {
   if (source.size() > kMaxPackFileBytes)

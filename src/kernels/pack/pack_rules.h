@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -12,6 +13,9 @@
 namespace evolora {
 
 inline constexpr std::size_t kMaxPackFileBytes = 64 * 1024;
+
+// What a pack may include, as it is written after #include.
+const std::set<std::string_view>& pack_headers(PackTarget target);
 
 // kBadData "NAME:LINE: what, and what is allowed". Looks at tokens (source_lexer.h), so comments, literals and layout neither hide nor trigger
 // anything. Allowed: #include of a fixed list of headers, #define without ##, #if and relatives, #pragma GCC unroll and ivdep; attributes of a fixed

@@ -8,34 +8,13 @@
 #include <bit>
 #include <cmath>
 #include <limits>
-#include <numbers>
 
 #include "base/check.h"
-#include "evolve/random.h"
+#include "evolve/judge/problem_numbers.h"
 #include "formats/quantization.h"
 
 namespace evolora {
 namespace {
-
-std::size_t count_of(std::int64_t a, std::int64_t b) { return static_cast<std::size_t>(a * b); }
-
-double unit_roundoff(DType dtype) { return dtype == DType::kF32 ? 0x1p-24 : dtype == DType::kF16 ? 0x1p-11 : 0x1p-8; }
-
-double tolerance_factor(double terms, DType dtype) { return 6 * std::sqrt(terms) * unit_roundoff(dtype); }
-
-// Nearly normal, standard deviation 1: the sum of four uniform numbers, of one draw of bits.
-float draw(Random& random) {
-  const std::uint64_t bits = random.bits();
-  double sum = -2.0 * 65535;
-  for (int part = 0; part < 4; ++part) sum += static_cast<double>(bits >> (16 * part) & 65535U);
-  return static_cast<float>(sum / 65536 * std::numbers::sqrt3);
-}
-
-std::vector<float> draws(Random& random, std::size_t count, float scale) {
-  std::vector<float> values(count);
-  for (float& value : values) value = scale * draw(random);
-  return values;
-}
 
 std::vector<std::byte> stored(DType dtype, const std::vector<float>& values) {
   std::vector<std::byte> bytes(values.size() * dtype_size_bytes(dtype));

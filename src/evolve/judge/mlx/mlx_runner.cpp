@@ -47,17 +47,23 @@ class Layout {
 
 }  // namespace
 
-Result<std::unique_ptr<MlxRunner>> MlxRunner::start(const fs::path& library, const MlxRunnerOptions& options) {
-  const fs::path worker = TRY(judging_file("evolora_mlx_pack_worker"));
+Status add_mlx(SandboxRequest& request) {
   const fs::path mlx = TRY(mlx_folder_of_packs());
-  SharedMemory memory = TRY(SharedMemory::create(options.input_bytes + kWorkerHeaderBytes, options.output_bytes));
-  SandboxRequest request;
-  request.argv = {worker.string(), library.string(), std::to_string(memory.input_bytes()), std::to_string(memory.output_bytes()), "strict"};
-  request.mounts = {{worker}, {library}, {mlx / "lib"}};
+  request.mounts.push_back({mlx / "lib"});
   // What the wheel brings along for its library, where that looks for it.
   std::error_code ignored;
   if (const fs::path more = mlx.parent_path() / "mlx_cpu.libs"; fs::exists(more, ignored)) request.mounts.push_back({more});
-  request.environment = {{"LD_LIBRARY_PATH", (mlx / "lib").string()}};
+  request.environment["LD_LIBRARY_PATH"] = (mlx / "lib").string();
+  return {};
+}
+
+Result<std::unique_ptr<MlxRunner>> MlxRunner::start(const fs::path& library, const MlxRunnerOptions& options) {
+  const fs::path worker = TRY(judging_file("evolora_mlx_pack_worker"));
+  SharedMemory memory = TRY(SharedMemory::create(options.input_bytes + kWorkerHeaderBytes, options.output_bytes));
+  SandboxRequest request;
+  request.argv = {worker.string(), library.string(), std::to_string(memory.input_bytes()), std::to_string(memory.output_bytes()), "strict"};
+  request.mounts = {{worker}, {library}};
+  TRY(add_mlx(request));
   request.system_calls = SystemCalls::kWorkerStart;
   request.limits.cpu_seconds = 600;  // of all calls; one call is limited by call_seconds
   request.limits.file_bytes = 0;

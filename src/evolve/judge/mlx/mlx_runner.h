@@ -26,6 +26,9 @@ enum class MlxMeasure {
   kMemory,  // arrays are mappings of their own; slower
 };
 
+// Mounts MLX's library and what it needs, and says where it is. kDependency: no MLX here.
+Status add_mlx(SandboxRequest& request);
+
 // Not thread-safe; ends with the thread that started it. A process that has run a call has seen its inputs: for measurements, start one for each
 // call.
 class MlxRunner {

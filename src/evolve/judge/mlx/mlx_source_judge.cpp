@@ -28,8 +28,7 @@ class MlxSourceJudge::Cascade : public PackGates {
   Result<bool> numerics() {
     TRY(enter("numerics"));
     auto runner = MlxRunner::start(library_, runner_options());
-    if (!runner.ok() && !is_candidates_fault(runner.error())) return runner.error();
-    if (!runner.ok()) return reject(runner.error().message);
+    if (!TRY(started(runner))) return false;
     for (const bool dora : {false, true}) {
       const bool wanted = serves(dora), has = (*runner)->serves(dora);
       if (wanted == has) continue;
@@ -57,11 +56,7 @@ class MlxSourceJudge::Cascade : public PackGates {
     }
     MlxMicrobenchmarkResult result = TRY(run_mlx_microbenchmark(library_, options_.baseline, runner_options(), plan, stop_));
     judgement_.details["microbenchmark"] = std::move(result.details);
-    if (!result.passed) {
-      TRY(reject(result.reason));
-      if (result.too_fast) judgement_.outcome = Outcome::kQuarantined;
-      return false;
-    }
+    if (!result.passed) return refuse_times(result.reason, result.too_fast);
     judgement_.log_speed = std::move(result.log_speed);
     judgement_.log_memory = std::move(result.log_memory);
     judgement_.outcome = Outcome::kScored;
@@ -105,14 +100,7 @@ class MlxSourceJudge::Cascade : public PackGates {
 };
 
 Result<std::unique_ptr<MlxSourceJudge>> MlxSourceJudge::create(FileSystem& files, MlxSourceJudgeOptions options) {
-  if (options.isolation == Isolation::kSandbox) {
-    const Status available = sandbox_available();
-    if (!available.ok())
-      return Error{ErrorCode::kDependency, fmt::format("{}; without a sandbox no source is run that nobody read", available.error().message)};
-  }
-  TRY(judging_file("evolora_mlx_pack_worker"));
-  TRY(files.create_directories(options.work));
-  options.work = fs::absolute(options.work);
+  options.work = TRY(open_pack_judging(files, options.work, options.isolation, "evolora_mlx_pack_worker"));
   options.baseline = fs::absolute(options.baseline);
   return std::unique_ptr<MlxSourceJudge>(new MlxSourceJudge(files, std::move(options)));
 }
@@ -121,8 +109,7 @@ Result<Judgement> MlxSourceJudge::run(const Candidate& candidate, std::uint64_t 
   Cascade cascade(*this, candidate, seed, stop);
   const std::int64_t rows = confirms ? options_.held_out_rows : options_.rows;
   const int pairs = confirms ? 3 * options_.pairs : options_.pairs;
-  if (!TRY(cascade.parse()) || !TRY(cascade.rules()) || !TRY(cascade.compile(confirms)) || !TRY(cascade.numerics()) ||
-      !TRY(cascade.microbenchmark(rows, pairs)) || !TRY(cascade.training())) {
+  if (!TRY(cascade.build(confirms)) || !TRY(cascade.numerics()) || !TRY(cascade.microbenchmark(rows, pairs)) || !TRY(cascade.training())) {
     return cascade.finish();
   }
   if (confirms) {
@@ -138,7 +125,7 @@ Result<Judgement> MlxSourceJudge::judge(const Candidate& candidate, std::uint64_
 
 Result<Judgement> MlxSourceJudge::measure_again(const Candidate& candidate, std::uint64_t seed, const std::atomic<bool>* stop) {
   Cascade cascade(*this, candidate, seed, stop);
-  if (!TRY(cascade.parse()) || !TRY(cascade.rules()) || !TRY(cascade.compile(false))) return cascade.finish();
+  if (!TRY(cascade.build(false))) return cascade.finish();
   TRY(cascade.microbenchmark(options_.rows, options_.pairs));
   return cascade.finish();
 }

@@ -3,21 +3,19 @@
 
 #include <fmt/format.h>
 
-#include <chrono>
 #include <cmath>
 
 #include "base/json.h"
+#include "evolve/judge/mlx/mlx_runner.h"
 #include "evolve/judge/worker_connection.h"
 #include "evolve/random.h"
-#include "kernels/pack/pack_compiler.h"
 #include "measure/estimators.h"
+#include "train/clock.h"
 
 namespace evolora {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-double now_seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 struct TrainingRun {
   int exit_status = 0;
@@ -70,14 +68,19 @@ class Trainings {
     request["learning_rate"] = 1e-12;
     request["val_batches"] = -1;
     const TrainingRun done = TRY(run(request, look, {}, work_ / "look"));
-    const auto result = read_json_object(files_, work_ / look / "trial.json");
-    const Json value = result.ok() ? result->value("first_val_loss", Json()) : Json();
+    const Json value = said(look, "first_val_loss");
     if (done.exit_status != 0 || !value.is_number() || !std::isfinite(value.get<double>())) {
-      const Json error = result.ok() ? result->value("error", Json()) : Json();
+      const Json error = said(look, "error");
       return Error{ErrorCode::kBadData,
                    fmt::format("its adapter has no loss: {}", error.is_string() ? error.get<std::string>() : "the evaluation ended early")};
     }
     return value.get<double>();
+  }
+
+  // A field of what the run `name` left in trial.json; null if there is none.
+  Json said(const std::string& name, const char* field) {
+    const auto trial = read_json_object(files_, work_ / name / "trial.json");
+    return trial.ok() ? trial->value(field, Json()) : Json();
   }
 
  private:
@@ -95,35 +98,33 @@ class Trainings {
   Result<TrainingRun> run(const Json& settings, const std::string& name, const std::vector<std::string>& arguments, const fs::path& data) {
     const fs::path trainer = TRY(judging_file("evolora_mlx_pack_trainer"));
     const fs::path engine = TRY(judging_file("evolora_mlx_engine.so"));
-    const fs::path mlx = TRY(mlx_folder_of_packs());
     const fs::path folder = work_ / name;
     TRY(files_.create_directories(folder));
     TRY(write_file_atomically(files_, folder / "request.json", settings.dump(2) + "\n"));
     SandboxRequest request;
     request.argv = {trainer.string(), (folder / "request.json").string(), (folder / "trial.json").string()};
     request.argv.insert(request.argv.end(), arguments.begin(), arguments.end());
-    request.mounts = {{trainer}, {engine}, {mlx / "lib"}, {plan_.model}, {data}, {folder, SandboxMount::Access::kWrite}};
+    request.mounts = {{trainer}, {engine}, {plan_.model}, {data}, {folder, SandboxMount::Access::kWrite}};
     for (const std::string& library : arguments) request.mounts.push_back({library});
-    std::error_code ignored;
-    if (const fs::path more = mlx.parent_path() / "mlx_cpu.libs"; fs::exists(more, ignored)) request.mounts.push_back({more});
-    request.environment = {{"LD_LIBRARY_PATH", (mlx / "lib").string()}, {"TMPDIR", "/tmp"}};
+    request.environment = {{"TMPDIR", "/tmp"}};
+    TRY(add_mlx(request));
     request.folder = folder;
     request.has_proc = true;
     request.system_calls = SystemCalls::kTraining;
     request.limits.cpu_seconds = static_cast<std::int64_t>(8 * plan_.run_seconds);
     request.limits.address_space_bytes = std::size_t{64} << 30;
     request.limits.file_bytes = std::size_t{1} << 30;
-    const double start = now_seconds();
+    const double start = monotonic_seconds();
     SandboxedProcess process = TRY(SandboxedProcess::start(request, isolation_));
     TrainingRun result;
     constexpr double kLookSeconds = 0.005;
     while (!process.wait(kLookSeconds)) {
       result.peak_bytes = std::max(result.peak_bytes, static_cast<double>(process.memory().peak_bytes));
-      result.timed_out = now_seconds() - start > plan_.run_seconds;
+      result.timed_out = monotonic_seconds() - start > plan_.run_seconds;
       if (result.timed_out) break;
       if (stop_ != nullptr && stop_->load()) return Error{ErrorCode::kInterrupted, "interrupted"};
     }
-    result.seconds = now_seconds() - start;
+    result.seconds = monotonic_seconds() - start;
     result.exit_status = process.end(0);
     return result;
   }
@@ -144,11 +145,10 @@ struct Arm {
 };
 
 // One line if the arm did not train; its loss otherwise.
-Result<std::optional<std::string>> finish(FileSystem& files, Trainings& trainings, Arm& arm, const fs::path& work) {
+Result<std::optional<std::string>> finish(Trainings& trainings, Arm& arm) {
   if (arm.run.timed_out) return std::optional<std::string>("it did not end in time");
   if (arm.run.exit_status != 0) {
-    const auto trial = read_json_object(files, work / arm.name / "trial.json");
-    const Json error = trial.ok() ? trial->value("error", Json()) : Json();
+    const Json error = trainings.said(arm.name, "error");
     return std::optional<std::string>(error.is_string() ? error.get<std::string>()
                                                         : fmt::format("its process ended with status {}", arm.run.exit_status));
   }
@@ -181,7 +181,7 @@ Result<MlxTrainingResult> run_mlx_training(FileSystem& files, const fs::path& ca
       Arm& arm = arms[number];
       TRY(files.remove(work / arm.name));
       arm.run = TRY(trainings.train(arm.library, arm.name, run_seed));
-      const auto problem = TRY(finish(files, trainings, arm, work));
+      const auto problem = TRY(finish(trainings, arm));
       if (!problem.has_value()) continue;
       if (number == 0) return Error{ErrorCode::kInternal, fmt::format("training with the baseline failed: {}", *problem)};
       result.reason = fmt::format("training: {}", *problem);
