@@ -38,19 +38,22 @@ class Arm:
 
 @dataclasses.dataclass
 class Expected:
-    """decisions: those that are right; says and says_not: parts of the verdict's reason."""
+    """decisions: those that are right; says and says_not: parts of the verdict's reason; slower: the interval of the speed lies below 1."""
 
     decisions: tuple = ("ACCEPT", "REJECT", "INCONCLUSIVE")
     says: str = ""
     says_not: tuple = ()
+    slower: bool = False
 
     def met(self, verdict):
         reason = verdict["reason"]
-        return verdict["decision"] in self.decisions and self.says in reason and not any(text in reason for text in self.says_not)
+        said = self.says in reason and not any(text in reason for text in self.says_not)
+        highest = next((claim["interval"][1] for claim in verdict["claims"] if claim["name"] == "speed"), 1)
+        return verdict["decision"] in self.decisions and said and (not self.slower or highest < 1)
 
     def words(self):
         words = " or ".join(self.decisions) if len(self.decisions) < 3 else "any"
-        return words + (f', "{self.says}"' if self.says else "") + "".join(f', not "{text}"' for text in self.says_not)
+        return words + (f', "{self.says}"' if self.says else "") + "".join(f', not "{text}"' for text in self.says_not) + (", surely slower" if self.slower else "")
 
 
 @dataclasses.dataclass
@@ -132,7 +135,8 @@ def faulty_builds(places):
         return fused("another build", program=places.faults / f"evolora_{name}")
 
     not_accepted = ("REJECT", "INCONCLUSIVE")
-    # 3 % is seen in pairs of which each is known to about 1 %, against a margin that lies between nothing and 3 %.
+    # 3 % is seen in pairs of which each is known to a few per cent: as slower than 1, and for want of a gain. That it is worse by more than 1 % as well would take a quiet
+    # machine or many more pairs.
     slow = {"pairs": 16, "samples": 40, "valid": 4, "steps": 10, "flags": ("--regression-margin", "1%")}
     # A rate shows in how far the loss fell while it still falls in proportion to the rate: few steps, at a low one. Ten at 2e-5 hide half of it.
     early = {"samples": 24, "valid": 8, "steps": 6, "flags": ("--learning-rate", "5e-6")}
@@ -140,7 +144,7 @@ def faulty_builds(places):
     return [
         Proof("loaded", "the same program on a loaded machine", fused(), fused("fused again"), Expected(not_accepted), 8, loaded=True, **brief),
         Proof("fault-none", "another build without a fault", fused(), build("none"), Expected(not_accepted, "", ("worse in", "not the same", "did not do")), **slow),
-        Proof("fault-slow", "a build with a hidden 3 % slowdown", fused(), build("slow"), Expected(("REJECT",), "worse in speed"), **slow),
+        Proof("fault-slow", "a build with a hidden 3 % slowdown", fused(), build("slow"), Expected(("REJECT",), slower=True), **slow),
         Proof("fault-layer", "a build that skips a layer", fused(), build("layer"), Expected(("REJECT",), "layers_skipped"), 3, **brief),
         Proof("fault-sample", "a build that drops a sample", fused(), build("sample"), Expected(("REJECT",), "not the same training: tokens"), 3, **brief),
         Proof("fault-rate", "a build with a learning rate 2 % off", fused(), build("rate"), Expected(("REJECT",), "not the same training: progress"), 5, **early),
