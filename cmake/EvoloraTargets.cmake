@@ -212,6 +212,33 @@ function(evolora_program name folder)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
 endfunction()
 
+# The sandbox of a judge takes from a process what the sanitizers' runtime needs (address space, clocks, files), so nothing that runs there is instrumented:
+# neither the worker nor the kernels in the program's own pack, which is then made of sources of its own.
+function(evolora_without_sanitizers)
+  if(EVOLORA_SANITIZE)
+    foreach(target ${ARGN})
+      target_compile_options(${target} PRIVATE -fno-sanitize=all)
+      target_link_options(${target} PRIVATE -fno-sanitize=all)
+    endforeach()
+  endif()
+endfunction()
+
+function(evolora_kernels_of_the_pack)
+  if(NOT EVOLORA_SANITIZE)
+    target_link_libraries(evolora_builtin_pack PRIVATE evolora_kernels)
+    return()
+  endif()
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/kernels/lora_linear/*.cpp)
+  list(FILTER sources EXCLUDE REGEX "(_(test|benchmark)|/test_[^/]*)\\.cpp$")
+  add_library(evolora_plain_kernels STATIC ${sources} ${CMAKE_SOURCE_DIR}/src/kernels/arithmetic.cpp ${CMAKE_SOURCE_DIR}/src/base/check.cpp
+                                           ${CMAKE_SOURCE_DIR}/src/base/dtype.cpp ${CMAKE_SOURCE_DIR}/src/base/threads.cpp)
+  target_include_directories(evolora_plain_kernels PUBLIC ${CMAKE_SOURCE_DIR}/src)
+  target_link_libraries(evolora_plain_kernels PUBLIC hwy::hwy fmt::fmt TBB::tbb Threads::Threads)
+  set_target_properties(evolora_plain_kernels PROPERTIES POSITION_INDEPENDENT_CODE ON)
+  evolora_without_sanitizers(evolora_plain_kernels)
+  target_link_libraries(evolora_builtin_pack PRIVATE evolora_plain_kernels)
+endfunction()
+
 # What a judge of kernel packs runs in a sandbox, beside the program: the worker, which links nothing of the project, and the program's own kernels as a
 # pack, which candidates are timed against.
 function(evolora_pack_judging_programs)
@@ -219,7 +246,8 @@ function(evolora_pack_judging_programs)
   target_include_directories(evolora_pack_worker PRIVATE ${CMAKE_SOURCE_DIR}/src)
   target_link_options(evolora_pack_worker PRIVATE -static-libstdc++ -static-libgcc)
   add_library(evolora_builtin_pack MODULE ${CMAKE_SOURCE_DIR}/apps/evolora_builtin_pack/builtin_pack.cpp)
-  target_link_libraries(evolora_builtin_pack PRIVATE evolora_kernels)
+  evolora_kernels_of_the_pack()
+  evolora_without_sanitizers(evolora_pack_worker evolora_builtin_pack)
   target_compile_options(evolora_builtin_pack PRIVATE -fvisibility=hidden)
   target_link_options(evolora_builtin_pack PRIVATE -Wl,--exclude-libs,ALL)
   set_target_properties(evolora_builtin_pack PROPERTIES PREFIX "" LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
