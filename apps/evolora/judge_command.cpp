@@ -60,8 +60,7 @@ void print_judgement(const Judgement& judgement, std::optional<double> fitness) 
 
 // What candidates are measured against: the pack itself, compiled as candidates are.
 Result<fs::path> baseline_of(FileSystem& files, const JudgeArguments& a, Isolation isolation) {
-  const std::unique_ptr<PackCompiler> compiler = sandboxed_pack_compiler(isolation, stop_flag());
-  return TRY(build_pack(files, *compiler, fs::absolute(a.pack).lexically_normal())).library;
+  return build_baseline(files, fs::absolute(a.pack).lexically_normal(), isolation, stop_flag());
 }
 
 Result<std::unique_ptr<Judge>> make_cpu_judge(FileSystem& files, const JudgeArguments& a, const KernelPack& pack, Isolation isolation) {
