@@ -32,6 +32,7 @@ TEST_F(CliJudge, AHonestKernelHasAScore) {
   EXPECT_EQ(answer["details"]["isolation"], "sandbox");
   EXPECT_GT(answer["combined_score"].get<double>(), 0);
   EXPECT_EQ(answer["pairs"], 2);
+  EXPECT_EQ(answer["details"]["microbenchmark"]["processes"], 4);
 }
 
 TEST_F(CliJudge, WhatFailsAGateHasNoScore) {
@@ -67,6 +68,7 @@ TEST_F(CliJudge, APackOnMlxIsJudgedByItsTimeAndItsMemory) {
   EXPECT_GT(answer["memory_saving"].get<double>(), 1.5) << answer.dump(2);
   EXPECT_GT(answer["combined_score"].get<double>(), 1) << "of memory";
   EXPECT_GT(answer["speedup"].get<double>(), 0);
+  EXPECT_EQ(answer["details"]["microbenchmark"]["processes"], 16) << "pairs, shapes, arms, and one each for time and memory";
 }
 
 // On a machine whose bubblewrap always fails. The pack was never compiled, so the compiler's sandbox would be the first to fail.
