@@ -101,7 +101,7 @@ Command add_evolve_run(CLI::App& evolve) {
   add_value(*app, "--target", a->target, "End a search when the best is surely this many times as good, such as 1.5 [none]");
   add_value(*app, "--seed", a->seed, "Seed of everything random [0]");
   add_value(*app, "--islands", a->islands, "Populations that exchange their best now and then [2]");
-  add_value(*app, "--pairs", a->pairs, "Pairs in which a candidate is judged: of trainings, or of calls of each kernel [3; 9 with --pack]");
+  add_value(*app, "--pairs", a->pairs, "Pairs in which a candidate is judged: of trainings, or of processes that call kernels [3; 9 with --pack]");
   add_value(*app, "--confirm-pairs", a->confirm_pairs, "Pairs of trainings in which a finalist is confirmed on held-out data [10]");
   add_value(*app, "--finalists", a->finalists, "Best of each search that are confirmed [3; 1 with --compare]");
   add_value(*app, "--memory-may-grow", a->memory_may_grow, "Memory that a faster recipe may cost [50%; 2% when memory counts]");

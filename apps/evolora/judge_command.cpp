@@ -45,7 +45,7 @@ Result<Candidate> candidate_of(FileSystem& files, const JudgeArguments& a, const
 
 void print_ratio(const char* what, const std::vector<double>& logs) {
   if (logs.empty()) return;
-  fmt::print("{} {:.3f} x the baseline's (geometric mean of {} pairs), at least {:.3f} x with 90 % confidence\n", what,
+  fmt::print("{} {:.3f} x the baseline's (geometric mean of {} pairs of fresh processes), at least {:.3f} x with 90 % confidence\n", what,
              std::exp(summarize(logs).mean), logs.size(), std::exp(lower_bound(logs)));
 }
 
@@ -60,8 +60,7 @@ void print_judgement(const Judgement& judgement, std::optional<double> fitness) 
 
 // What candidates are measured against: the pack itself, compiled as candidates are.
 Result<fs::path> baseline_of(FileSystem& files, const JudgeArguments& a, Isolation isolation) {
-  const std::unique_ptr<PackCompiler> compiler = sandboxed_pack_compiler(isolation, stop_flag());
-  return TRY(build_pack(files, *compiler, fs::absolute(a.pack).lexically_normal())).library;
+  return build_baseline(files, fs::absolute(a.pack).lexically_normal(), isolation, stop_flag());
 }
 
 Result<std::unique_ptr<Judge>> make_cpu_judge(FileSystem& files, const JudgeArguments& a, const KernelPack& pack, Isolation isolation) {
@@ -125,7 +124,7 @@ Command add_judge_command(CLI::App& program) {
   add_value(*app, "--pack", a->pack, "Folder of the kernel pack: what may change, and what the program is timed against")->required();
   add_value(*app, "--work", a->work, "Folder for compiled libraries [judge]");
   add_value(*app, "--seed", a->seed, "Of hidden inputs and the order of pairs [0]");
-  add_value(*app, "--pairs", a->pairs, "Timed pairs per shape and direction [9; mlx: 5]");
+  add_value(*app, "--pairs", a->pairs, "Pairs of fresh processes that are timed [9; mlx: 5 for each shape]");
   add_value(*app, "--objective", a->objective, "What the score is of: speed, memory or both [cpu: speed; mlx: memory]");
   add_value(*app, "--model", a->model, "For mlx: MLX model folder of the training gate; without one the gate is left out");
   add_value(*app, "--data", a->data, "For mlx: folder with train.jsonl, for the training gate");

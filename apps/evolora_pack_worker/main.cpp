@@ -59,7 +59,9 @@ class Worker {
 
   WorkerStatus prepare(int threads) {
     const auto& call = *reinterpret_cast<const WorkerCall*>(inputs_);
-    if (call.fence_count > kWorkerMaxFences || call.projection_count > kWorkerMaxProjections) give_up_worker();
+    if (call.fence_count > kWorkerMaxFences || call.projection_count > kWorkerMaxProjections || call.workspace_slack_bytes >= kWorkerPageBytes) {
+      give_up_worker();
+    }
     release_workspace();
     if (::mprotect(inputs_, input_bytes_, PROT_READ) != 0 || ::mprotect(outputs_, output_bytes_, PROT_READ | PROT_WRITE) != 0) give_up_worker();
     for (std::uint32_t i = 0; i < call.fence_count; ++i) {
@@ -74,7 +76,7 @@ class Worker {
     }
     const std::size_t bytes = forward ? functions_.forward_bytes(&forward_, threads) : functions_.backward_bytes(&backward_, threads);
     if (bytes > call.workspace_limit_bytes) return WorkerStatus::kWorkspaceTooBig;
-    make_workspace(bytes);
+    make_workspace(bytes, call.workspace_slack_bytes);
     context_.threads = threads;
     context_.reserved = 0;
     context_.pool = &pool_;
@@ -131,9 +133,9 @@ class Worker {
     backward_ = {input<const float>(call.x), call.n, projections_, call.projection_count, output(call.dx)};
   }
 
-  // Ends at a page that must not be touched, as near as 64-byte alignment allows, and holds NaN.
-  void make_workspace(std::size_t bytes) {
-    const std::size_t rounded = (bytes + 63) / 64 * 64;
+  // Ends at a page that must not be touched, as near as 64-byte alignment and the slack allow, and holds NaN.
+  void make_workspace(std::size_t bytes, std::size_t slack) {
+    const std::size_t rounded = (bytes + 63) / 64 * 64 + slack;
     const std::size_t pages = worker_pages(rounded);
     mapped_bytes_ = pages + 2 * kWorkerPageBytes;
     void* mapped = ::mmap(nullptr, mapped_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

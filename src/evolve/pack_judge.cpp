@@ -46,8 +46,7 @@ class PackJudge : public Judge {
     const KernelPack pack{.manifest = settings_.manifest, .sources = start};
     start_digest_ = pack.digest();
     const fs::path start_folder = TRY(pack_folder(pack));
-    const std::unique_ptr<PackCompiler> compiler = sandboxed_pack_compiler(isolation_, stop_);
-    const fs::path baseline = TRY(build_pack(files_, *compiler, start_folder)).library;
+    const fs::path baseline = TRY(build_baseline(files_, start_folder, isolation_, stop_));
     TRY(files_.create_directories(work()));
     TRY(copy_library(baseline, SourceJudge::library_path(work(), pack)));
     SourceJudgeOptions options{.start = pack,

@@ -21,7 +21,7 @@ namespace evolora {
 struct PackJudgeSettings {
   PackManifest manifest;  // of the start and all candidates
   int threads = 1;        // of timed calls
-  int pairs = 9;          // of timed calls, per shape and direction; a finalist gets three times as many
+  int pairs = 9;          // of timed processes; a finalist gets three times as many
   std::vector<ProblemShape> shapes;
   std::vector<ProblemShape> held_out_shapes;  // of confirmations
   // Training settings and the recipe around the pack (its `baseline`, which names no pack); nothing: kernels alone.

@@ -1,5 +1,6 @@
 // `evolora judge` as another program's search meets it: a pack against itself has a score, what is wrong has none and says at which gate.
 #include "cli_support.h"
+#include "small_pack.h"
 
 namespace evolora {
 namespace {
@@ -31,6 +32,7 @@ TEST_F(CliJudge, AHonestKernelHasAScore) {
   EXPECT_EQ(answer["details"]["isolation"], "sandbox");
   EXPECT_GT(answer["combined_score"].get<double>(), 0);
   EXPECT_EQ(answer["pairs"], 2);
+  EXPECT_EQ(answer["details"]["microbenchmark"]["processes"], 4);
 }
 
 TEST_F(CliJudge, WhatFailsAGateHasNoScore) {
@@ -66,6 +68,26 @@ TEST_F(CliJudge, APackOnMlxIsJudgedByItsTimeAndItsMemory) {
   EXPECT_GT(answer["memory_saving"].get<double>(), 1.5) << answer.dump(2);
   EXPECT_GT(answer["combined_score"].get<double>(), 1) << "of memory";
   EXPECT_GT(answer["speedup"].get<double>(), 0);
+  EXPECT_EQ(answer["details"]["microbenchmark"]["processes"], 16) << "pairs, shapes, arms, and one each for time and memory";
+}
+
+// On a machine whose bubblewrap always fails. The pack was never compiled, so the compiler's sandbox would be the first to fail.
+TEST_F(CliJudge, WithoutASandboxThatIsWhatIsSaidAndNotThatThePackDoesNotCompile) {
+  write("pack/pack.json", kSmallPackManifest);
+  write("pack/kernel.cpp", kSmallPack);
+  for (const std::vector<std::string>& arguments :
+       std::vector<std::vector<std::string>>{{"judge", path("pack/kernel.cpp"), "--pack", path("pack"), "--work", path("work")},
+                                             {"evolve", "run", "--pack", path("pack"), "--kernels-only", "--out", path("s")}}) {
+    ProcessRequest request;
+    request.argv = {"bwrap", "--dev-bind", "/", "/", "--ro-bind", "/bin/false", "/usr/bin/bwrap", EVOLORA_BINARY};
+    request.argv.insert(request.argv.end(), arguments.begin(), arguments.end());
+    request.standard_output = request.standard_error = ProcessOutput::kCapture;
+    const auto result = run_process(request);
+    ASSERT_TRUE(result.ok()) << result.error().message;
+    EXPECT_EQ(result->exit_status, 2);
+    EXPECT_NE(result->standard_error.find("programs cannot be sandboxed here: "), std::string::npos) << result->standard_error;
+    EXPECT_NE(result->standard_error.find("; without a sandbox no source is run that nobody read\n"), std::string::npos) << result->standard_error;
+  }
 }
 
 TEST_F(CliJudge, MistakesOfTheCallerAreErrors) {

@@ -16,4 +16,15 @@ class KernelRunner {
   virtual Status run(LoraDirection direction, LoraProblem& problem, int threads, LoraOutputs& outputs) = 0;
 };
 
+// One process whose calls are timed.
+class TimedRunner : public KernelRunner {
+ public:
+  // run() with the wall seconds of the call, by this process's clock. The same errors.
+  virtual Result<double> timed_run(LoraDirection direction, const LoraProblem& problem, int threads, LoraOutputs& outputs) = 0;
+  Status run(LoraDirection direction, LoraProblem& problem, int threads, LoraOutputs& outputs) final {
+    TRY(timed_run(direction, problem, threads, outputs));
+    return {};
+  }
+};
+
 }  // namespace evolora

@@ -1,21 +1,27 @@
-// The loop over shapes, directions and pairs, and the floor under times.
+// The loop over pairs, shapes and directions.
 #include "evolve/judge/microbenchmark.h"
 
 #include <fmt/format.h>
 
 #include <cmath>
 
+#include "evolve/judge/speed_limit.h"
 #include "evolve/judge/timing.h"
 #include "evolve/random.h"
-#include "kernels/lora_linear/fma_peak.h"
 
 namespace evolora {
 namespace {
 
 struct Case {
-  ProblemShape shape;
+  std::shared_ptr<const LoraProblem> warm_up;  // of this shape; every process sees it once before its timed call, whose contents are others
   LoraDirection direction;
   std::vector<double> candidate_seconds, baseline_seconds;
+
+  const ProblemShape& shape() const { return warm_up->shape; }
+};
+
+struct Processes {
+  std::unique_ptr<TimedRunner> candidate, baseline;
 };
 
 // Multiplications and additions that no order of computing saves: the product with the base weight, and the adapters' products.
@@ -30,82 +36,136 @@ double flops_of(const ProblemShape& shape, LoraDirection direction) {
   return flops;
 }
 
-std::string describe(const Case& c, const std::string& what) { return fmt::format("{}: {} ({})", word(c.direction), what, c.shape.name()); }
+std::string describe(const Case& c, const std::string& what) { return fmt::format("{}: {} ({})", word(c.direction), what, c.shape().name()); }
 
 class Benchmark {
  public:
-  Benchmark(WorkerRunner& candidate, WorkerRunner& baseline, const MicrobenchmarkPlan& plan)
-      : candidate_(candidate), baseline_(baseline), plan_(plan), peak_(best_fma_peak_flops(plan.threads)) {}
+  Benchmark(const MicrobenchmarkArms& arms, const MicrobenchmarkPlan& plan, const std::atomic<bool>* stop)
+      : arms_(arms), plan_(plan), stop_(stop), limit_(plan.threads) {}
 
-  std::vector<Case> cases() const {
-    std::vector<Case> list;
-    for (const ProblemShape& shape : plan_.shapes) {
-      for (const LoraDirection direction : {LoraDirection::kForward, LoraDirection::kBackward}) {
-        if (candidate_.serves(direction) && baseline_.serves(direction)) list.push_back({shape, direction, {}, {}});
-      }
+  // One observation; false when the candidate failed, and then the result says how.
+  Result<bool> pair(std::uint64_t number) {
+    Random random(plan_.seed, number);
+    Processes processes;
+    const std::uint64_t layout = random.bits() | 1;
+    for (const bool candidates : drawn_turns(random)) {
+      if (!TRY(start(candidates, layout, processes))) return false;
     }
-    return list;
+    if (cases_.empty()) list_cases(processes);
+    if (cases_.empty()) return fail("it serves no direction that the baseline serves");
+    double sum = 0;
+    for (Case& c : cases_) {
+      if (!TRY(measure(c, processes, random))) return false;
+      sum += std::log(c.baseline_seconds.back() / c.candidate_seconds.back());
+    }
+    result_.log_speed.push_back(sum / static_cast<double>(cases_.size()));
+    return true;
   }
 
-  // One pair; false when the candidate failed, and then the result says how.
-  Result<bool> pair(Case& c, std::uint64_t number, bool counts, MicrobenchmarkResult& result) {
-    Random random(plan_.seed, number);
-    const LoraProblem problem(c.shape, random.bits(), LoraSolver::kOwnKernels);
+  MicrobenchmarkResult finish(bool passed) {
+    result_.passed = passed;
+    result_.details = details();
+    return std::move(result_);
+  }
+
+ private:
+  Status interrupted() const {
+    if (stop_ != nullptr && stop_->load()) return Error{ErrorCode::kInterrupted, "interrupted"};
+    return {};
+  }
+
+  Result<bool> start(bool candidates, std::uint64_t layout, Processes& processes) {
+    TRY(interrupted());
+    if (!candidates) {
+      processes.baseline = TRY(arms_.baseline(layout));
+    } else {
+      auto started = arms_.candidate(layout);
+      if (!started.ok() && started.error().code != ErrorCode::kBadData) return started.error();
+      if (!started.ok()) return fail(started.error().message);
+      processes.candidate = std::move(started).value();
+    }
+    ++processes_;
+    return true;
+  }
+
+  void list_cases(const Processes& processes) {
+    std::uint64_t number = 0;
+    for (const ProblemShape& shape : plan_.shapes) {
+      // A stream that no pair has: pairs count up from 0.
+      const std::uint64_t seed = Random(plan_.seed, ~number++).bits();
+      const auto warm_up = std::make_shared<const LoraProblem>(shape, seed, LoraSolver::kOwnKernels);
+      for (const LoraDirection direction : {LoraDirection::kForward, LoraDirection::kBackward}) {
+        if (processes.candidate->serves(direction) && processes.baseline->serves(direction)) cases_.push_back({warm_up, direction, {}, {}});
+      }
+    }
+  }
+
+  // Both calls of a case, and whether what the candidate's wrote is right.
+  Result<bool> measure(Case& c, Processes& processes, Random& random) {
+    TRY(interrupted());
+    const LoraProblem problem(c.shape(), random.bits(), LoraSolver::kOwnKernels);
     LoraOutputs candidate_outputs(problem), baseline_outputs(problem);
     double candidate_seconds = 0, baseline_seconds = 0;
-    const bool candidate_first = random.below(2) == 0;
-    for (const bool candidate_turn : {candidate_first, !candidate_first}) {
-      if (!candidate_turn) {
-        baseline_seconds = TRY(baseline_call(c, problem, baseline_outputs));
-        continue;
-      }
-      const auto seconds = candidate_.timed_run(c.direction, problem, plan_.threads, candidate_outputs);
+    for (const bool candidates : drawn_turns(random)) {
+      const auto seconds =
+          candidates ? call(*processes.candidate, c, problem, candidate_outputs) : call(*processes.baseline, c, problem, baseline_outputs);
+      if (!seconds.ok() && !candidates) return baseline_failed(c, seconds.error());
       if (!seconds.ok() && seconds.error().code != ErrorCode::kBadData) return seconds.error();
-      if (!seconds.ok()) return fail(result, describe(c, seconds.error().message));
-      candidate_seconds = *seconds;
+      if (!seconds.ok()) return fail(describe(c, seconds.error().message));
+      (candidates ? candidate_seconds : baseline_seconds) = *seconds;
     }
     const auto wrong = LoraExpectation(problem, LoraSolver::kOwnKernels).difference(c.direction, candidate_outputs);
-    if (wrong.has_value()) return fail(result, describe(c, *wrong));
-    if (const auto impossible = too_fast(candidate_seconds, flops_of(c.shape, c.direction), peak_)) {
-      result.too_fast = true;
-      return fail(result, describe(c, *impossible));
+    if (wrong.has_value()) return fail(describe(c, *wrong));
+    if (const auto impossible = limit_.too_fast(candidate_seconds, flops_of(c.shape(), c.direction))) {
+      result_.too_fast = true;
+      return fail(describe(c, *impossible));
     }
-    if (!counts) return true;
     c.candidate_seconds.push_back(candidate_seconds);
     c.baseline_seconds.push_back(baseline_seconds);
     return true;
   }
 
-  nlohmann::ordered_json details(const std::vector<Case>& list) const {
-    nlohmann::ordered_json json = {{"threads", plan_.threads}, {"peak_gflops", peak_ / 1e9}, {"cases", nlohmann::ordered_json::array()}};
-    for (const Case& c : list) {
+  // What the first call wrote is of no use to anybody and is not looked at.
+  Result<double> call(TimedRunner& runner, const Case& c, const LoraProblem& problem, LoraOutputs& outputs) {
+    LoraOutputs unseen(*c.warm_up);
+    TRY(runner.timed_run(c.direction, *c.warm_up, plan_.threads, unseen));
+    return runner.timed_run(c.direction, problem, plan_.threads, outputs);
+  }
+
+  // That is not the candidate's fault, and no error that its caller may take for one.
+  static Error baseline_failed(const Case& c, const Error& error) {
+    return {ErrorCode::kDependency, "the kernel that candidates are timed against failed: " + describe(c, error.message)};
+  }
+
+  bool fail(const std::string& reason) {
+    result_.reason = reason;
+    return false;
+  }
+
+  nlohmann::ordered_json details() const {
+    nlohmann::ordered_json json = {{"threads", plan_.threads},
+                                   {"processes", processes_},
+                                   {"peak_gflops", limit_.peak_flops() / 1e9},
+                                   {"cases", nlohmann::ordered_json::array()}};
+    for (const Case& c : cases_) {
       if (c.candidate_seconds.empty()) continue;
       const double seconds = median(c.candidate_seconds);
-      json["cases"].push_back({{"shape", c.shape.name()},
+      json["cases"].push_back({{"shape", c.shape().name()},
                                {"direction", word(c.direction)},
                                {"candidate_ms", seconds * 1e3},
                                {"baseline_ms", median(c.baseline_seconds) * 1e3},
-                               {"share_of_peak", flops_of(c.shape, c.direction) / seconds / peak_}});
+                               {"share_of_peak", flops_of(c.shape(), c.direction) / seconds / limit_.peak_flops()}});
     }
     return json;
   }
 
- private:
-  // A baseline that fails is not the candidate's fault, and no error that its caller may take for one.
-  Result<double> baseline_call(const Case& c, const LoraProblem& problem, LoraOutputs& outputs) {
-    const auto seconds = baseline_.timed_run(c.direction, problem, plan_.threads, outputs);
-    if (seconds.ok()) return *seconds;
-    return Error{ErrorCode::kDependency, "the kernel that candidates are timed against failed: " + describe(c, seconds.error().message)};
-  }
-  static bool fail(MicrobenchmarkResult& result, const std::string& reason) {
-    result.reason = reason;
-    return false;
-  }
-
-  WorkerRunner& candidate_;
-  WorkerRunner& baseline_;
+  const MicrobenchmarkArms& arms_;
   const MicrobenchmarkPlan& plan_;
-  double peak_;  // of all threads that are used
+  const std::atomic<bool>* stop_;
+  SpeedLimit limit_;
+  std::vector<Case> cases_;
+  int processes_ = 0;
+  MicrobenchmarkResult result_;
 };
 
 }  // namespace
@@ -121,31 +181,12 @@ std::vector<ProblemShape> smollm2_shapes(std::int64_t rows) {
   return shapes;
 }
 
-Result<MicrobenchmarkResult> run_microbenchmark(WorkerRunner& candidate, WorkerRunner& baseline, const MicrobenchmarkPlan& plan,
-                                                const std::atomic<bool>* stop) {
-  MicrobenchmarkResult result;
-  Benchmark benchmark(candidate, baseline, plan);
-  std::vector<Case> cases = benchmark.cases();
-  if (cases.empty()) {
-    result.reason = "it serves no direction that the baseline serves";
-    return result;
+Result<MicrobenchmarkResult> run_microbenchmark(const MicrobenchmarkArms& arms, const MicrobenchmarkPlan& plan, const std::atomic<bool>* stop) {
+  Benchmark benchmark(arms, plan, stop);
+  for (int pair = 0; pair < plan.pairs; ++pair) {
+    if (!TRY(benchmark.pair(static_cast<std::uint64_t>(pair)))) return benchmark.finish(false);
   }
-  std::uint64_t number = 0;
-  for (int pair = -1; pair < plan.pairs; ++pair) {  // the first warms up
-    double sum = 0;
-    for (Case& c : cases) {
-      if (stop != nullptr && stop->load()) return Error{ErrorCode::kInterrupted, "interrupted"};
-      if (!TRY(benchmark.pair(c, number++, pair >= 0, result))) {
-        result.details = benchmark.details(cases);
-        return result;
-      }
-      if (pair >= 0) sum += std::log(c.baseline_seconds.back() / c.candidate_seconds.back());
-    }
-    if (pair >= 0) result.log_speed.push_back(sum / static_cast<double>(cases.size()));
-  }
-  result.passed = true;
-  result.details = benchmark.details(cases);
-  return result;
+  return benchmark.finish(true);
 }
 
 }  // namespace evolora

@@ -4,6 +4,7 @@
 #include "base/process.h"
 #include "base/test_folder.h"
 #include "evolve/judge/microbenchmark.h"
+#include "evolve/judge/worker_runner.h"
 
 namespace evolora {
 namespace {
@@ -20,16 +21,17 @@ TEST(MicrobenchmarkHostile, APackThatIsDishonestOnAModelsShapesOnlyIsRejected) {
   const auto compiled = run_process({.argv = {"g++", "-std=c++20", "-O2", "-w", "-march=native", "-shared", "-fPIC", "-nostartfiles", "-I",
                                               (source / "src/kernels/pack").string(), "-o", library, (folder / "kernel.cpp").string()}});
   ASSERT_TRUE(compiled.ok() && compiled->exit_status == 0);
-  auto candidate = WorkerRunner::start(library, {});
-  ASSERT_TRUE(candidate.ok()) << candidate.error().message;
   const auto own = judging_file("evolora_builtin_pack.so");
   ASSERT_TRUE(own.ok()) << own.error().message;
-  auto baseline = WorkerRunner::start(*own, {.trust = PackTrust::kOwn});
-  ASSERT_TRUE(baseline.ok()) << baseline.error().message;
+  const auto starter = [](const fs::path& path, PackTrust trust) -> RunnerStarter {
+    return [=](std::uint64_t layout) -> Result<std::unique_ptr<TimedRunner>> {
+      return std::unique_ptr<TimedRunner>(TRY(WorkerRunner::start(path, {.trust = trust, .layout = layout})));
+    };
+  };
   MicrobenchmarkPlan plan;
   plan.shapes = {smollm2_shapes(256)[1]};
   plan.pairs = 1;
-  const auto result = run_microbenchmark(**candidate, **baseline, plan, nullptr);
+  const auto result = run_microbenchmark({starter(library, PackTrust::kCandidate), starter(*own, PackTrust::kOwn)}, plan, nullptr);
   ASSERT_TRUE(result.ok()) << result.error().message;
   EXPECT_FALSE(result->passed);
   EXPECT_NE(result->reason.find("y of projection 0"), std::string::npos) << result->reason;

@@ -46,12 +46,7 @@ PackGates::PackGates(FileSystem& files, PackGateOptions options, const Candidate
 }
 
 Result<fs::path> open_pack_judging(FileSystem& files, const fs::path& work, Isolation isolation, const char* worker) {
-  if (isolation == Isolation::kSandbox) {
-    const Status available = sandbox_available();
-    if (!available.ok()) {
-      return Error{ErrorCode::kDependency, available.error().message + "; without a sandbox no source is run that nobody read"};
-    }
-  }
+  TRY(check_isolation(isolation));
   TRY(judging_file(worker));
   TRY(files.create_directories(work));
   return fs::absolute(work);

@@ -1,4 +1,4 @@
-// The command of the direct compiler, run through run_sandboxed.
+// The command of the direct compiler, run through run_sandboxed, and what it is used for outside of the gates.
 #include "evolve/judge/sandbox_compiler.h"
 
 #include <fmt/format.h>
@@ -65,6 +65,18 @@ class SandboxedCompiler final : public PackCompiler {
 
 std::unique_ptr<PackCompiler> sandboxed_pack_compiler(Isolation isolation, const std::atomic<bool>* stop) {
   return std::make_unique<SandboxedCompiler>(isolation, stop);
+}
+
+Status check_isolation(Isolation isolation) {
+  if (isolation == Isolation::kNone) return {};
+  const Status available = sandbox_available();
+  if (available.ok()) return {};
+  return Error{ErrorCode::kDependency, available.error().message + "; without a sandbox no source is run that nobody read"};
+}
+
+Result<fs::path> build_baseline(FileSystem& files, const fs::path& folder, Isolation isolation, const std::atomic<bool>* stop) {
+  TRY(check_isolation(isolation));
+  return TRY(build_pack(files, *sandboxed_pack_compiler(isolation, stop), folder)).library;
 }
 
 }  // namespace evolora

@@ -13,4 +13,11 @@ namespace evolora {
 // stop: ends a compilation, as an outcome. Thread-safe, as PackCompiler is.
 std::unique_ptr<PackCompiler> sandboxed_pack_compiler(Isolation isolation, const std::atomic<bool>* stop);
 
+// Nothing if this isolation is to be had here, else kDependency. Asked before anything is compiled: a compiler that cannot be sandboxed would be
+// reported as a pack that does not compile.
+Status check_isolation(Isolation isolation);
+
+// The library of the pack in folder, compiled as candidates are: what they are timed against. Errors of check_isolation and build_pack.
+Result<fs::path> build_baseline(FileSystem& files, const fs::path& folder, Isolation isolation, const std::atomic<bool>* stop);
+
 }  // namespace evolora

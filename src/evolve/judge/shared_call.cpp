@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "evolve/random.h"
 #include "evolve/sandbox/worker_protocol.h"
 #include "kernels/pack/evolora_pack.h"
 
@@ -23,21 +24,28 @@ std::int32_t pack_dtype(DType dtype) { return dtype == DType::kF32 ? EVOLORA_F32
 
 }  // namespace
 
-Result<SharedCall> SharedCall::create(std::size_t input_bytes, std::size_t output_bytes) {
-  return SharedCall(TRY(SharedMemory::create(input_bytes + kWorkerHeaderBytes, output_bytes + kWorkerPageBytes)));
+Result<SharedCall> SharedCall::create(std::size_t input_bytes, std::size_t output_bytes, std::uint64_t layout) {
+  return SharedCall(TRY(SharedMemory::create(input_bytes + kWorkerHeaderBytes, output_bytes + kWorkerPageBytes)), layout);
 }
 
-// [slot_begin: at least 64 bytes | array | less than `alignment` bytes: slot_end][page that nobody may touch]
+// Whole lines, so that alignment stays what it is.
+std::size_t SharedCall::slack_bytes() const {
+  if (layout_ == 0) return 0;
+  return kFloatAlignment * Random(layout_, input_fences_.size() + output_fences_.size()).below(kWorkerPageBytes / kFloatAlignment);
+}
+
+// [slot_begin: at least 64 bytes | array | less than `alignment` bytes | slack: slot_end][page that nobody may touch]
 std::optional<SharedCall::Array> SharedCall::take(std::size_t bytes, std::size_t alignment, bool is_output) {
   std::size_t& next = is_output ? next_output_ : next_input_;
   const std::size_t limit = is_output ? memory_.output_bytes() : memory_.input_bytes();
-  const std::size_t slot = worker_pages((bytes + alignment - 1) / alignment * alignment + kCanaryBytes);
+  const std::size_t slack = slack_bytes();
+  const std::size_t slot = worker_pages((bytes + alignment - 1) / alignment * alignment + slack + kCanaryBytes);
   if (slot + kWorkerPageBytes > limit || next > limit - slot - kWorkerPageBytes) {
     full_ = true;
     return std::nullopt;
   }
   Array array{.offset = 0, .bytes = bytes, .slot_begin = next, .slot_end = next + slot};
-  array.offset = (array.slot_end - bytes) / alignment * alignment;
+  array.offset = (array.slot_end - slack - bytes) / alignment * alignment;
   (is_output ? output_fences_ : input_fences_).push_back(array.slot_end);
   next = array.slot_end + kWorkerPageBytes;
   return array;
@@ -122,6 +130,7 @@ Status SharedCall::place(LoraDirection direction, const LoraProblem& problem, co
     return Error{ErrorCode::kTooLarge,
                  fmt::format("{}: does not fit the {} bytes shared with a worker", problem.shape.name(), memory_.input_bytes())};
   }
+  call.workspace_slack_bytes = slack_bytes();
   for (const std::uint64_t offset : input_fences_) call.fences[call.fence_count++] = {.offset = offset, .output = 0};
   for (const std::uint64_t offset : output_fences_) call.fences[call.fence_count++] = {.offset = offset, .output = 1};
   std::memcpy(memory_.inputs(), &call, sizeof call);

@@ -1,5 +1,5 @@
 // One lora_linear call in memory that a worker shares: a file of inputs, which the worker can only read, and a file of outputs. Every array ends at a
-// page that nobody may touch, as near as its alignment allows; outputs lie between canaries.
+// page that nobody may touch, as near as its alignment and the layout allow; outputs lie between canaries.
 #pragma once
 
 #include <cstddef>
@@ -16,8 +16,10 @@ namespace evolora {
 // Not thread-safe. Movable only before its first use.
 class SharedCall {
  public:
-  // Capacities are rounded up to pages; pages count as used memory when they are touched first.
-  static Result<SharedCall> create(std::size_t input_bytes, std::size_t output_bytes);
+  // Capacities are rounded up to pages; pages count as used memory when they are touched first. layout: 0, or a seed that moves every array, and the
+  // workspace, up to a page away from where it would lie: which addresses collide in a cache is then drawn anew with every seed. Reading a little
+  // past an array is not seen then, so gates that look for it pass 0.
+  static Result<SharedCall> create(std::size_t input_bytes, std::size_t output_bytes, std::uint64_t layout);
 
   const SharedMemory& memory() const { return memory_; }
 
@@ -45,12 +47,15 @@ class SharedCall {
     Array array;
     const void* from;
   };
-  explicit SharedCall(SharedMemory memory) : memory_(std::move(memory)) {}
+  SharedCall(SharedMemory memory, std::uint64_t layout) : memory_(std::move(memory)), layout_(layout) {}
+  // Of the next array, or of the workspace behind the last.
+  std::size_t slack_bytes() const;
   std::uint64_t input(const void* from, std::size_t bytes, std::size_t alignment);
   std::uint64_t output(const std::vector<float>& from, std::size_t projection, std::vector<float> LoraOutputs::Projection::*member);
   std::optional<Array> take(std::size_t bytes, std::size_t alignment, bool is_output);
 
   SharedMemory memory_;
+  std::uint64_t layout_;
   std::size_t next_input_ = 0;
   std::size_t next_output_ = 0;
   bool full_ = false;

@@ -6,6 +6,7 @@
 #include "evolve/judge/numerics_gate.h"
 #include "evolve/judge/pack_gates.h"
 #include "evolve/judge/problem_shapes.h"
+#include "evolve/judge/worker_runner.h"
 #include "measure/estimators.h"
 
 namespace evolora {
@@ -39,22 +40,17 @@ class SourceJudge::Cascade : public PackGates {
     const FileLock lease = TRY(wait_for_machine());
     TRY(enter("microbenchmark"));
     const std::size_t bytes = most_call_bytes(shapes);
-    WorkerOptions options{.isolation = options_.isolation,
-                          .threads = options_.threads,
-                          .call_seconds = options_.call_seconds,
-                          .input_bytes = bytes,
-                          .output_bytes = bytes};
-    auto candidate = WorkerRunner::start(library_, options);
-    if (!TRY(started(candidate))) return false;
-    fs::path baseline = options_.baseline;
-    if (baseline.empty()) {
-      baseline = TRY(judging_file("evolora_builtin_pack.so"));
-      options.trust = PackTrust::kOwn;
-    }
-    const auto reference = WorkerRunner::start(baseline, options);
-    if (!reference.ok()) return Error{ErrorCode::kDependency, fmt::format("{}: the baseline: {}", baseline.string(), reference.error().message)};
+    const bool own = options_.baseline.empty();
+    const fs::path baseline = own ? TRY(judging_file("evolora_builtin_pack.so")) : options_.baseline;
+    const MicrobenchmarkArms arms{
+        .candidate = [&](std::uint64_t layout) { return start_timed(library_, PackTrust::kCandidate, bytes, layout); },
+        .baseline = [&](std::uint64_t layout) -> Started {
+          auto worker = start_timed(baseline, own ? PackTrust::kOwn : PackTrust::kCandidate, bytes, layout);
+          if (worker.ok()) return worker;
+          return Error{ErrorCode::kDependency, fmt::format("{}: the baseline: {}", baseline.string(), worker.error().message)};
+        }};
     const MicrobenchmarkPlan plan{.shapes = shapes, .threads = options_.threads, .pairs = pairs, .seed = seed_};
-    MicrobenchmarkResult result = TRY(run_microbenchmark(**candidate, **reference, plan, stop_));
+    MicrobenchmarkResult result = TRY(run_microbenchmark(arms, plan, stop_));
     judgement_.details["microbenchmark"] = std::move(result.details);
     if (!result.passed) return refuse_times(result.reason, result.too_fast);
     judgement_.log_speed = std::move(result.log_speed);
@@ -63,6 +59,18 @@ class SourceJudge::Cascade : public PackGates {
   }
 
  private:
+  using Started = Result<std::unique_ptr<TimedRunner>>;
+  Started start_timed(const fs::path& library, PackTrust trust, std::size_t bytes, std::uint64_t layout) const {
+    const WorkerOptions options{.isolation = options_.isolation,
+                                .trust = trust,
+                                .threads = options_.threads,
+                                .call_seconds = options_.call_seconds,
+                                .input_bytes = bytes,
+                                .output_bytes = bytes,
+                                .layout = layout};
+    return std::unique_ptr<TimedRunner>(TRY(WorkerRunner::start(library, options)));
+  }
+
   const SourceJudgeOptions& options_;
 };
 

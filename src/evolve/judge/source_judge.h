@@ -22,7 +22,7 @@ struct SourceJudgeOptions {
   Isolation isolation = Isolation::kSandbox;
   fs::path baseline;  // library of the pack that candidates are timed against; empty: the program's own kernels
   int threads = 1;    // of timed calls
-  int pairs = 9;      // of timed calls, per shape and direction
+  int pairs = 9;      // of timed processes
   double call_seconds = 10;
   std::vector<ProblemShape> shapes = smollm2_shapes(256);
   std::vector<ProblemShape> held_out_shapes = smollm2_shapes(192);  // of confirm()

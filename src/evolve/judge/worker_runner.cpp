@@ -8,7 +8,7 @@ namespace evolora {
 
 Result<std::unique_ptr<WorkerRunner>> WorkerRunner::start(const fs::path& library, const WorkerOptions& options) {
   const fs::path worker = TRY(judging_file("evolora_pack_worker"));
-  SharedCall call = TRY(SharedCall::create(options.input_bytes, options.output_bytes));
+  SharedCall call = TRY(SharedCall::create(options.input_bytes, options.output_bytes, options.layout));
   const SharedMemory& memory = call.memory();
 
   SandboxRequest request;
@@ -54,11 +54,6 @@ Result<double> WorkerRunner::timed_run(LoraDirection direction, const LoraProble
   worker_.process().thaw();
   if (touched.has_value()) return worker_.ended(*touched);
   return seconds;
-}
-
-Status WorkerRunner::run(LoraDirection direction, LoraProblem& problem, int threads, LoraOutputs& outputs) {
-  TRY(timed_run(direction, problem, threads, outputs));
-  return {};
 }
 
 }  // namespace evolora

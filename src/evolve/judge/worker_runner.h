@@ -1,4 +1,4 @@
-// A KernelRunner whose kernels run in a sandboxed evolora_pack_worker. Inputs, clock and outputs belong to this process; the worker answers with
+// A TimedRunner whose kernels run in a sandboxed evolora_pack_worker. Inputs, clock and outputs belong to this process; the worker answers with
 // numbers that it was given, and an answer that does not fit ends it.
 #pragma once
 
@@ -23,20 +23,20 @@ struct WorkerOptions {
   double call_seconds = 10;  // for one call, and for loading
   std::size_t input_bytes = std::size_t{64} << 20;
   std::size_t output_bytes = std::size_t{64} << 20;
+  std::uint64_t layout = 0;  // where arrays lie within their pages: see SharedCall::create
 };
 
 // Not thread-safe; ends with the thread that started it.
-class WorkerRunner : public KernelRunner {
+class WorkerRunner : public TimedRunner {
  public:
   // kBadData: the candidate's fault, as it does not load, ends the worker or takes too long. kDependency: no worker program, no sandbox.
   static Result<std::unique_ptr<WorkerRunner>> start(const fs::path& library, const WorkerOptions& options);
 
   bool serves(LoraDirection direction) const override { return (worker_.functions() & (direction == LoraDirection::kForward ? 1U : 2U)) != 0; }
-  Status run(LoraDirection direction, LoraProblem& problem, int threads, LoraOutputs& outputs) override;
 
-  // The same with the wall seconds from the request to the answer. Outputs are taken while the worker stands still, so that nothing that was still on
+  // The seconds are those from the request to the answer. Outputs are taken while the worker stands still, so that nothing that was still on
   // its way after the answer counts.
-  Result<double> timed_run(LoraDirection direction, const LoraProblem& problem, int threads, LoraOutputs& outputs);
+  Result<double> timed_run(LoraDirection direction, const LoraProblem& problem, int threads, LoraOutputs& outputs) override;
 
  private:
   WorkerRunner(SharedCall call, WorkerConnection worker, const WorkerOptions& options)

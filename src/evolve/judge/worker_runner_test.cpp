@@ -32,9 +32,10 @@ class WorkerRunners : public testing::Test {
     return folder_ / "kernel.so";
   }
   // Why the first call, or the start, fails; empty if it does not.
-  std::string words(const std::string& head) {
+  std::string words(const std::string& head, std::uint64_t layout = 0) {
     WorkerOptions options;
     options.call_seconds = 1;
+    options.layout = layout;
     auto runner = WorkerRunner::start(library(head), options);
     if (!runner.ok()) return runner.error().message;
     LoraProblem problem(numerics_shapes(1).front(), 1);
@@ -72,6 +73,37 @@ TEST_F(WorkerRunners, SaysWhatEndedACandidate) {
   EXPECT_THAT(words("#define BEFORE_FORWARD(args, context) args->projections[0].y[-1] = 1;"), HasSubstr("before the begin of an output"));
   EXPECT_THAT(words("#define BEFORE_FORWARD(args, context) for (;;) *static_cast<volatile int*>(&context->reserved) = 1;"), HasSubstr("within 1 s"));
   EXPECT_THAT(words("__attribute__((constructor)) static void start() { for (;;) asm volatile(\"\"); }"), HasSubstr("within 1 s"));
+}
+
+// A kernel that writes where within their pages the workspace and x lie.
+TEST_F(WorkerRunners, ALayoutMovesArraysByWholeLines) {
+  const fs::path path = library(
+      "#define BEFORE_FORWARD(args, context) { args->projections[0].y[0] = (float)((unsigned long)context->workspace % 4096 * 4096 + "
+      "(unsigned long)args->x % 4096); return; }");
+  const auto places = [&](std::uint64_t layout) {
+    auto runner = WorkerRunner::start(path, {.layout = layout});
+    EXPECT_TRUE(runner.ok()) << (runner.ok() ? "" : runner.error().message);
+    LoraProblem problem(numerics_shapes(1).front(), 1);
+    LoraOutputs outputs(problem);
+    if (!runner.ok() || !(*runner)->run(LoraDirection::kForward, problem, 1, outputs).ok()) return std::pair(-1L, -1L);
+    const auto both = static_cast<long>(outputs.projections[0].y[0]);
+    return std::pair(both / 4096, both % 4096);
+  };
+  const auto tight = places(0), one = places(5), other = places(6);
+  for (const auto& [workspace, x] : {tight, one, other}) {
+    EXPECT_EQ(workspace % 64, 0);
+    EXPECT_EQ(x % 64, 0);
+  }
+  EXPECT_EQ(places(5), one);
+  EXPECT_NE(one.first, tight.first);
+  EXPECT_NE(one.second, tight.second);
+  EXPECT_NE(one.first, other.first);
+  EXPECT_NE(one.second, other.second);
+}
+
+TEST_F(WorkerRunners, WritingPastAnOutputIsSeenInEveryLayout) {
+  const std::string head = "#define BEFORE_FORWARD(args, context) args->projections[0].y[args->n * args->projections[0].weight.out] = 1;";
+  for (const std::uint64_t layout : {5, 6}) EXPECT_THAT(words(head, layout), HasSubstr("past the end of an output"));
 }
 
 TEST_F(WorkerRunners, AClockIsNotToBeSeen) {

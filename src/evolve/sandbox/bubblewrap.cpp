@@ -15,7 +15,7 @@ Result<std::string> bubblewrap_program() {
     std::error_code ignored;
     if (fs::exists(path, ignored)) return std::string(path);
   }
-  return Error{ErrorCode::kDependency, "bubblewrap (/usr/bin/bwrap) is not installed; kernel source that nobody read is only run inside it"};
+  return Error{ErrorCode::kDependency, "bubblewrap (/usr/bin/bwrap) is not installed"};
 }
 
 class Arguments {

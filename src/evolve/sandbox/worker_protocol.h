@@ -76,6 +76,7 @@ struct WorkerCall {
   std::int64_t n = 0;
   std::uint64_t x = kWorkerNone, dx = kWorkerNone;
   std::uint64_t workspace_limit_bytes = 0;
+  std::uint64_t workspace_slack_bytes = 0;  // between the workspace and the page behind it: whole lines, less than a page
   WorkerProjection projections[kWorkerMaxProjections];
   WorkerFence fences[kWorkerMaxFences];
 };

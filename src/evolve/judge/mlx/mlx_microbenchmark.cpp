@@ -7,9 +7,9 @@
 #include <cmath>
 #include <thread>
 
+#include "evolve/judge/speed_limit.h"
 #include "evolve/judge/timing.h"
 #include "evolve/random.h"
-#include "kernels/lora_linear/fma_peak.h"
 
 namespace evolora {
 namespace {
@@ -34,6 +34,8 @@ double flops_of(const MlxProblemShape& shape) {
   return flops;
 }
 
+constexpr std::size_t kProcessesOfATurn = 2;
+
 // The second process's outputs are the ones that count; the first is only looked at by the memory meter.
 Result<Turn> take_turn(const fs::path& library, const MlxRunnerOptions& options, const MlxProblem& problem, MlxOutputs& outputs) {
   Turn turn;
@@ -57,12 +59,11 @@ double median_of(const std::vector<Turn>& turns, double Turn::*member) {
 }
 
 // One pair; false when the candidate failed, and then the result says how.
-Result<bool> run_pair(Case& c, const fs::path& candidate, const fs::path& baseline, const MlxRunnerOptions& options, Random random, double peak_flops,
+Result<bool> run_pair(Case& c, const fs::path& candidate, const fs::path& baseline, const MlxRunnerOptions& options, Random random, SpeedLimit& limit,
                       MlxMicrobenchmarkResult& result) {
   const MlxProblem problem(c.shape, random.bits());
   MlxOutputs mine(problem), theirs(problem);
-  const bool candidate_first = random.below(2) == 0;
-  for (const bool candidate_turn : {candidate_first, !candidate_first}) {
+  for (const bool candidate_turn : drawn_turns(random)) {
     const auto turn = take_turn(candidate_turn ? candidate : baseline, options, problem, candidate_turn ? mine : theirs);
     if (!turn.ok() && !candidate_turn)
       return Error{ErrorCode::kInternal, fmt::format("the baseline failed: {} ({})", turn.error().message, c.shape.name())};
@@ -73,7 +74,7 @@ Result<bool> run_pair(Case& c, const fs::path& candidate, const fs::path& baseli
     }
     (candidate_turn ? c.candidate : c.baseline).push_back(*turn);
   }
-  if (const auto impossible = too_fast(c.candidate.back().seconds, flops_of(c.shape), peak_flops)) {
+  if (const auto impossible = limit.too_fast(c.candidate.back().seconds, flops_of(c.shape))) {
     result.too_fast = true;
     result.reason = fmt::format("{} ({})", *impossible, c.shape.name());
     return false;
@@ -84,7 +85,9 @@ Result<bool> run_pair(Case& c, const fs::path& candidate, const fs::path& baseli
 }
 
 nlohmann::ordered_json details_of(const std::vector<Case>& cases) {
-  nlohmann::ordered_json json = {{"cases", nlohmann::ordered_json::array()}};
+  std::size_t turns = 0;
+  for (const Case& c : cases) turns += c.candidate.size() + c.baseline.size();
+  nlohmann::ordered_json json = {{"processes", kProcessesOfATurn * turns}, {"cases", nlohmann::ordered_json::array()}};
   constexpr double kMebi = 1 << 20;
   for (const Case& c : cases) {
     if (c.candidate.empty() || c.baseline.empty()) continue;
@@ -113,13 +116,13 @@ Result<MlxMicrobenchmarkResult> run_mlx_microbenchmark(const fs::path& candidate
   std::vector<Case> cases;
   for (const MlxProblemShape& shape : plan.shapes) cases.push_back({shape, {}, {}});
   // Of all processors: MLX may use them.
-  const double peak_flops = best_fma_peak_flops(static_cast<int>(std::max(1U, std::thread::hardware_concurrency())));
+  SpeedLimit limit(static_cast<int>(std::max(1U, std::thread::hardware_concurrency())));
   std::uint64_t number = 0;
   for (int pair = 0; pair < plan.pairs; ++pair) {
     double speed = 0, memory = 0;
     for (Case& c : cases) {
       if (stop != nullptr && stop->load()) return Error{ErrorCode::kInterrupted, "interrupted"};
-      if (!TRY(run_pair(c, candidate, baseline, options, Random(plan.seed, number++), peak_flops, result))) {
+      if (!TRY(run_pair(c, candidate, baseline, options, Random(plan.seed, number++), limit, result))) {
         result.details = details_of(cases);
         return result;
       }

@@ -25,7 +25,7 @@ struct MlxMicrobenchmarkResult {
   std::string reason;     // one line; empty if passed
   // One per pair: the mean over shapes of log(baseline / candidate), of seconds and of peak bytes.
   std::vector<double> log_speed, log_memory;
-  nlohmann::ordered_json details;  // medians per shape
+  nlohmann::ordered_json details;  // processes that ran, medians per shape
 };
 
 // Chains of the linears of SmolLM2-135M with rank 8, 4 bits and DoRA or not: attention's width four times, and twice up and down the MLP. A chain,
