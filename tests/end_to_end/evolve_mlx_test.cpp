@@ -100,7 +100,9 @@ TEST_F(EvolveMlx, TheFactoredDoraIsFoundConfirmedExportedAndTrainedWith) {
     if (gate["state"] == "pass") ++passed;
   }
   EXPECT_EQ(passed, 2) << "loss and progress; " << training["verdict"].dump(1);
-  ASSERT_EQ(run(train({"--engine", "mlx", "--fine-tune-type", "dora", "--recipe", path("best/recipe.json"), "--iters", "1", "--val-batches", "0"})).exit_status, 0);
+  ASSERT_EQ(run(train({"--engine", "mlx", "--fine-tune-type", "dora", "--recipe", path("best/recipe.json"), "--iters", "1", "--val-batches", "0"}))
+                .exit_status,
+            0);
   const Json applied = Json::parse(text_of(folder_ / "adapter/run.json"))["applied"];
   EXPECT_THAT(applied["kernels"]["lora_linear"].get<std::string>(), testing::StartsWith("pack:"));
 }
@@ -187,7 +189,9 @@ TEST_F(EvolveMlx, TheCommandsOfAStartingFolderWork) {
   const bool claimed = status("mine/trained")["winner"].is_object();
   EXPECT_EQ(best.exit_status, claimed ? 0 : 2) << best.standard_error;
   EXPECT_THAT(shortened(4, {"--pairs", "2"}).standard_output, HasSubstr("memory saving"));
-  EXPECT_EQ(shortened(5, {"--iters", "1", "--val-batches", "0", "--num-layers", "-1", "--batch-size", "2", "--adapter-path", path("adapter")}).exit_status, 0);
+  EXPECT_EQ(
+      shortened(5, {"--iters", "1", "--val-batches", "0", "--num-layers", "-1", "--batch-size", "2", "--adapter-path", path("adapter")}).exit_status,
+      0);
 }
 
 TEST_F(EvolveMlx, MistakesAreSaidInOneLine) {
