@@ -65,7 +65,7 @@ Result<std::unique_ptr<LlmSession>> open_llm_session(LlmInput input, const Searc
                                                      const fs::path& search_folder, const std::atomic<bool>* stop) {
   if (searches_pack(plan)) {
     const PackJudgeSettings judge = TRY(pack_judge_from_json(plan.judge, "plan"));
-    input.config.proposer.prompt.objective = pack_objective(judge.manifest);
+    input.config.proposer.prompt.objective = pack_objective(judge.manifest, plan.objective);
   } else {
     input.config.proposer.prompt.objective = objective_text(plan.objective);
   }

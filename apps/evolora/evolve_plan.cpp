@@ -39,6 +39,7 @@ Result<SearchPlan> make_search_plan(const EvolveArguments& a, const TrainFlags& 
   TRY(check_range("--islands", a.islands, 1, 100));
   TRY(check_range("--stagnation", a.stagnation, 0, 1000000));
   TRY(check_range("--pairs", a.pairs, 0, 100));
+  TRY(check_range("--rows", a.rows, 0, 1 << 16));
   TRY(check_range("--confirm-pairs", a.confirm_pairs, static_cast<std::int64_t>(kFewestPairs), 1000));
   TRY(check_range("--finalists", a.finalists, 0, 100));
   if (a.seed < 0) return Error{ErrorCode::kUsage, fmt::format("--seed: expected a whole number, 0 or more, got {}", a.seed)};
@@ -54,7 +55,7 @@ Result<SearchPlan> make_search_plan(const EvolveArguments& a, const TrainFlags& 
     plan.migration_every = static_cast<int>(llm->config.search.migration_interval.value_or(plan.migration_every));
     plan.explore = llm->config.search.explore.value_or(plan.explore);
   }
-  plan.objective = TRY(objective_from(a.objective));
+  if (!a.objective.empty()) plan.objective = TRY(objective_from(a.objective));
   constexpr std::int64_t kEvaluations = 60;  // when nothing else ends a run
   plan.budget.evaluations = a.budget_evaluations == 0 && a.budget_seconds == 0 ? kEvaluations : a.budget_evaluations;
   plan.budget.seconds = a.budget_seconds;

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "evolve/growth_limits.h"
 #include "evolve/recipe_judge.h"
 #include "evolve/search_plan.h"
 #include "evolve_llm.h"
@@ -16,7 +17,7 @@ struct EvolveArguments {
   std::string start = "default";
   std::string proposer = "evolution";
   std::string compare;
-  std::string objective = "speed";
+  std::string objective;  // empty: what is usual for the subject
   std::int64_t budget_evaluations = 0;
   double budget_seconds = 0;
   std::int64_t seed = 0;
@@ -32,6 +33,7 @@ struct EvolveArguments {
   std::string progress_margin = "1%";
   LlmFlags llm;
   std::string pack;
+  std::int64_t rows = 0;  // 0: what is usual
   bool kernels_only = false;
   bool unsafe_no_sandbox = false;
   bool kernel_genes = false;
@@ -46,8 +48,12 @@ Result<SearchPlan> make_search_plan(const EvolveArguments& a, const TrainFlags& 
 Status plan_recipe_search(const EvolveArguments& a, const TrainFlags& flags, FileSystem& files, SearchPlan& plan);
 Status plan_pack_search(const EvolveArguments& a, const TrainFlags& flags, FileSystem& files, SearchPlan& plan);
 
-// Short trainings for judging: the flags' settings without what the search or the recipe decides, but for `allowed`. kUsage naming the key.
-Result<nlohmann::ordered_json> judged_training_settings(const TrainFlags& flags, FileSystem& files, const std::vector<std::string>& allowed);
+// Short trainings for judging, by this engine ("fused", "mlx"): the flags' settings without what the search or the recipe decides, but for `allowed`.
+// kUsage naming the key.
+Result<nlohmann::ordered_json> judged_training_settings(const TrainFlags& flags, FileSystem& files, const std::string& engine,
+                                                        const std::vector<std::string>& allowed);
+// Of --memory-may-grow and --time-may-grow.
+Result<GrowthLimits> growth_limits(const EvolveArguments& a, Objective objective);
 // The recipe of --start, as a genome's JSON with at most so many threads.
 Result<Genome> start_genome(const EvolveArguments& a, const nlohmann::ordered_json& common, FileSystem& files, const GeneSpace& space);
 // pairs: of a judging.

@@ -41,14 +41,17 @@ Result<Recipe> start_recipe(const EvolveArguments& a, const Json& common, FileSy
 
 }  // namespace
 
-Result<Json> judged_training_settings(const TrainFlags& flags, FileSystem& files, const std::vector<std::string>& allowed) {
+Result<Json> judged_training_settings(const TrainFlags& flags, FileSystem& files, const std::string& engine,
+                                      const std::vector<std::string>& allowed) {
   Json common = TRY(common_trial_settings(flags, files));
   for (const char* key : kDecidedByRecipe) {
     if (common.contains(key) && std::find(allowed.begin(), allowed.end(), key) == allowed.end()) {
       return Error{ErrorCode::kUsage, fmt::format("{}: the search decides it; leave it out (a recipe to start from goes to --start)", key)};
     }
   }
-  if (common.value("engine", Json("fused")) != "fused") return Error{ErrorCode::kUsage, "engine: expected fused, whose recipes are searched"};
+  if (const Json given = common.value("engine", Json(engine)); given != engine) {
+    return Error{ErrorCode::kUsage, fmt::format("engine: expected {}, which what is searched is for, got {}", engine, given.dump())};
+  }
   common.erase("engine");
   common.erase("seed");
   common.erase("resume");
@@ -59,6 +62,15 @@ Result<Json> judged_training_settings(const TrainFlags& flags, FileSystem& files
   return common;
 }
 
+Result<GrowthLimits> growth_limits(const EvolveArguments& a, Objective objective) {
+  constexpr double kFree = 0.5;      // of what is not the objective
+  constexpr double kNoWorse = 0.02;  // of an objective
+  GrowthLimits limits;
+  limits.memory = TRY(growth_of_flag("--memory-may-grow", a.memory_may_grow, objective == Objective::kSpeed ? kFree : kNoWorse));
+  limits.time = TRY(growth_of_flag("--time-may-grow", a.time_may_grow, objective == Objective::kMemory ? kFree : kNoWorse));
+  return limits;
+}
+
 Result<RecipeJudgeSettings> training_judge_settings(const EvolveArguments& a, Json common, Objective objective, FileSystem& files) {
   RecipeJudgeSettings settings;
   settings.program = TRY(own_program());
@@ -66,10 +78,9 @@ Result<RecipeJudgeSettings> training_judge_settings(const EvolveArguments& a, Js
   constexpr std::int64_t kPairs = 3;
   settings.pairs = static_cast<std::size_t>(a.pairs > 0 ? a.pairs : kPairs);
   settings.confirm_pairs = static_cast<std::size_t>(a.confirm_pairs);
-  constexpr double kFree = 0.5;      // of what is not the objective
-  constexpr double kNoWorse = 0.02;  // of an objective
-  settings.memory_may_grow = TRY(growth_of_flag("--memory-may-grow", a.memory_may_grow, objective == Objective::kSpeed ? kFree : kNoWorse));
-  settings.time_may_grow = TRY(growth_of_flag("--time-may-grow", a.time_may_grow, objective == Objective::kMemory ? kFree : kNoWorse));
+  const GrowthLimits limits = TRY(growth_limits(a, objective));
+  settings.memory_may_grow = limits.memory;
+  settings.time_may_grow = limits.time;
   settings.loss_margin = TRY(share_of_flag("--loss-margin", a.loss_margin));
   settings.progress_margin = TRY(share_of_flag("--progress-margin", a.progress_margin));
   settings.model_sha256 = TRY(digest_of_files(files, common["model"].get<std::string>()));
@@ -86,9 +97,11 @@ Result<Genome> start_genome(const EvolveArguments& a, const Json& common, FileSy
 }
 
 Status plan_recipe_search(const EvolveArguments& a, const TrainFlags& flags, FileSystem& files, SearchPlan& plan) {
-  if (a.kernels_only) return Error{ErrorCode::kUsage, "--kernels-only: expected a kernel pack to search with --pack as well"};
-  if (a.unsafe_no_sandbox) return Error{ErrorCode::kUsage, "--unsafe-no-sandbox: expected a kernel pack to search with --pack as well"};
-  Json common = TRY(judged_training_settings(flags, files, {}));
+  for (const auto& [flag, given] :
+       {std::pair("--kernels-only", a.kernels_only), {"--unsafe-no-sandbox", a.unsafe_no_sandbox}, {"--rows", a.rows != 0}}) {
+    if (given) return Error{ErrorCode::kUsage, fmt::format("{}: expected a kernel pack to search with --pack as well", flag)};
+  }
+  Json common = TRY(judged_training_settings(flags, files, "fused", {}));
   const int max_threads = available_cpus();
   const GeneSpace space = recipe_space(max_threads, a.kernel_genes ? KernelGenes::kSlots : KernelGenes::kNone);
   plan.start.genome = TRY(start_genome(a, common, files, space));

@@ -94,14 +94,16 @@ Command add_evolve_run(CLI::App& evolve) {
             "[default]");
   add_value(*app, "--proposer", a->proposer, "evolution, tpe, hill, random, or llm [evolution; llm with --llm]");
   add_value(*app, "--compare", a->compare, "Several proposers, such as random,evolution: a search each with the same budget");
-  add_value(*app, "--objective", a->objective, "speed, memory, or both as a Pareto front [speed]");
+  add_value(*app, "--objective", a->objective, "speed, memory, or both as a Pareto front [speed; packs for mlx: memory]");
   add_value(*app, "--budget-evaluations", a->budget_evaluations, "Evaluations of each search; 0: no limit [60 without --budget-seconds]");
   add_value(*app, "--budget-seconds", a->budget_seconds, "Seconds of judging of each search; 0: no limit [0]");
   add_value(*app, "--stagnation", a->stagnation, "End a search after this many evaluations without a new best; 0: never [0]");
   add_value(*app, "--target", a->target, "End a search when the best is surely this many times as good, such as 1.5 [none]");
   add_value(*app, "--seed", a->seed, "Seed of everything random [0]");
   add_value(*app, "--islands", a->islands, "Populations that exchange their best now and then [2]");
-  add_value(*app, "--pairs", a->pairs, "Pairs in which a candidate is judged: of trainings, or of processes that call kernels [3; 9 with --pack]");
+  add_value(*app, "--pairs", a->pairs,
+            "Pairs in which a candidate is judged: of trainings, or of processes that call kernels [3; with --pack 9, for mlx 5]");
+  add_value(*app, "--rows", a->rows, "With --pack: tokens of the calls that kernels are measured by; a confirmation's have about 0.8 as many [256]");
   add_value(*app, "--confirm-pairs", a->confirm_pairs, "Pairs of trainings in which a finalist is confirmed on held-out data [10]");
   add_value(*app, "--finalists", a->finalists, "Best of each search that are confirmed [3; 1 with --compare]");
   add_value(*app, "--memory-may-grow", a->memory_may_grow, "Memory that a faster recipe may cost [50%; 2% when memory counts]");

@@ -47,6 +47,9 @@ Status write_export(const fs::path& out, const OpenedSearch& search, const Final
   TRY(write_file_atomically(files, out / "proof.json", proof.dump(2) + "\n"));
   fmt::print("\n{}{} and {} written\n", searches_pack(search.plan) ? fmt::format("The kernel pack {}, ", out.string()) : "",
              (out / "recipe.json").string(), (out / "proof.json").string());
+  const std::string flags = TRY(training_flags(search.plan));
+  if (!flags.empty())
+    fmt::print("Train with it: evolora train --train {} --recipe {} --model MODEL --data DATA\n", flags, (out / "recipe.json").string());
   return {};
 }
 
@@ -82,6 +85,18 @@ Status run_best(const LookArguments& a) {
   return write_export(a.out, search, *best);
 }
 
+// One shape of a micro-benchmark; of packs for mlx with its memory.
+std::string case_text(const Json& measured) {
+  const auto number = [&](const char* field) { return measured.value(field, 0.0); };
+  std::string text = fmt::format("{:8.3f} ms, baseline {:8.3f} ms, ", number("candidate_ms"), number("baseline_ms"));
+  if (measured.contains("candidate_peak_mib")) {
+    text += fmt::format("{:.1f} MiB, baseline {:.1f} MiB", number("candidate_peak_mib"), number("baseline_peak_mib"));
+  } else {
+    text = fmt::format("{:<8} {}{:.2f} of the peak", measured.value("direction", ""), text, number("share_of_peak"));
+  }
+  return text + ": " + measured.value("shape", "");
+}
+
 void print_measurements(const Judgement& judged) {
   const Json gates = judged.details.value("gates", Json());
   if (gates.is_array()) fmt::print("gates   {}\n", gates.dump());
@@ -94,10 +109,7 @@ void print_measurements(const Judgement& judged) {
     fmt::print("  (log ratios, speed{})\n", judged.log_memory.empty() ? "" : "/memory");
   }
   const Json cases = judged.details.value("microbenchmark", Json::object()).value("cases", Json::array());
-  for (const Json& each : cases) {
-    fmt::print("kernel  {:<8} {:8.3f} ms, baseline {:8.3f} ms, {:.2f} of the peak: {}\n", each.value("direction", ""),
-               each.value("candidate_ms", 0.0), each.value("baseline_ms", 0.0), each.value("share_of_peak", 0.0), each.value("shape", ""));
-  }
+  for (const Json& each : cases) fmt::print("kernel  {}\n", case_text(each));
   const std::string training = training_text(judged);
   if (!training.empty()) fmt::print("training {}\n", training);
   if (!judged.artifact.empty()) fmt::print("messages\n{}\n", judged.artifact);

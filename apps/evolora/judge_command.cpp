@@ -10,6 +10,7 @@
 #include "evolve/judge/sandbox_compiler.h"
 #include "evolve/judge/source_judge.h"
 #include "evolve/judge_answer.h"
+#include "evolve/pack_judge.h"
 #include "interrupt.h"
 
 namespace evolora {
@@ -81,7 +82,7 @@ Result<std::unique_ptr<Judge>> make_mlx_judge(FileSystem& files, const JudgeArgu
   if (a.pairs != 0) options.pairs = static_cast<int>(a.pairs);
   options.training.model = a.model;
   options.training.data = a.data;
-  options.training.iters = a.iters;
+  options.training.settings["iters"] = a.iters;
   options.baseline = TRY(baseline_of(files, a, isolation));
   return std::unique_ptr<Judge>(TRY(MlxSourceJudge::create(files, std::move(options))));
 }
@@ -98,7 +99,7 @@ Status run_judge(const JudgeArguments& a) {
   const Candidate candidate = TRY(candidate_of(files, a, pack));
   const std::atomic<bool>* stop = stop_flag();
   const bool is_mlx = pack.manifest.target == PackTarget::kMlx;
-  Objective objective = is_mlx ? Objective::kMemory : Objective::kSpeed;
+  Objective objective = usual_objective(pack.manifest.target);
   if (!a.objective.empty()) objective = TRY(objective_from(a.objective));
   if (!is_mlx && objective != Objective::kSpeed)
     return Error{ErrorCode::kUsage,

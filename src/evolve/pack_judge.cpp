@@ -5,9 +5,11 @@
 
 #include "base/check.h"
 #include "evolve/fitness.h"
-#include "evolve/judge/problem_shapes.h"
+#include "evolve/judge/mlx/mlx_source_judge.h"
+#include "evolve/judge/pack_gates.h"
 #include "evolve/judge/sandbox_compiler.h"
 #include "evolve/judge/source_judge.h"
+#include "evolve/mlx_training_judge.h"
 #include "evolve/pack/pack_candidate.h"
 #include "evolve/sandbox/sandboxed_trials.h"
 
@@ -15,6 +17,8 @@ namespace evolora {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+constexpr std::size_t kTrainingPairs = 1;  // of a candidate's judging: its gate
 
 // What training said, beside what the kernels did.
 Json training_details(const Judgement& trained) {
@@ -43,38 +47,21 @@ class PackJudge : public Judge {
       : files_(files), folder_(fs::absolute(folder)), settings_(std::move(settings)), isolation_(isolation), stop_(stop), trials_(files) {}
 
   Status prepare(const PackSources& start) {
+    const bool mlx = settings_.manifest.target == PackTarget::kMlx;
+    TRY(open_pack_judging(files_, work(), isolation_, mlx ? "evolora_mlx_pack_worker" : "evolora_pack_worker"));
     const KernelPack pack{.manifest = settings_.manifest, .sources = start};
     start_digest_ = pack.digest();
     const fs::path start_folder = TRY(pack_folder(pack));
     const fs::path baseline = TRY(build_baseline(files_, start_folder, isolation_, stop_));
-    TRY(files_.create_directories(work()));
-    TRY(copy_library(baseline, SourceJudge::library_path(work(), pack)));
-    SourceJudgeOptions options{.start = pack,
-                               .work = work(),
-                               .isolation = isolation_,
-                               .baseline = baseline,
-                               .threads = settings_.threads,
-                               .pairs = settings_.pairs,
-                               .shapes = settings_.shapes,
-                               .held_out_shapes = settings_.held_out_shapes};
-    kernels_ = TRY(SourceJudge::create(files_, std::move(options)));
-    if (!settings_.training) return {};
-    const Json around = settings_.training->baseline;
-    RecipeJudgeSettings training = *settings_.training;
-    training.baseline = recipe_with(around, start_folder);
-    training.pairs = 1;
-    const auto recipe_of = [this, around](const Candidate& candidate) -> Result<Json> {
-      const KernelPack program{.manifest = settings_.manifest, .sources = TRY(program_of(candidate))};
-      return recipe_with(around, TRY(built_folder(program)));
-    };
-    const bool isolated = isolation_ == Isolation::kSandbox;
-    training_ = TRY(make_recipe_judge(files_, folder_, training, {.recipe_of = recipe_of, .launcher = isolated ? &trials_ : nullptr}));
-    return {};
+    TRY(copy_library(baseline, gated_library_path(work(), pack)));
+    return mlx ? prepare_mlx(pack, baseline) : prepare_cpu(pack, baseline, start_folder);
   }
 
   Result<Judgement> judge(const Candidate& candidate, std::uint64_t seed, const std::atomic<bool>* stop) override {
     Judgement out = TRY(kernels_->judge(candidate, seed, stop));
-    if (training_ == nullptr || out.outcome != Outcome::kScored || is_start(candidate) || lower_bound(out.log_speed) <= 0) return out;
+    if (out.outcome != Outcome::kScored || is_start(candidate)) return out;
+    if (const auto problem = growth_problem(settings_.objective, settings_.limits, out)) return refused(std::move(out), *problem);
+    if (training_ == nullptr || fitness_of(settings_.objective, out).value_or(0) <= 0) return out;
     const Judgement trained = TRY(training_->judge(candidate, seed, stop));
     out.details["training"] = training_details(trained);
     out.details["gates"].push_back("training");
@@ -94,7 +81,9 @@ class PackJudge : public Judge {
 
   Result<Judgement> confirm(const Candidate& candidate, std::uint64_t seed, const std::atomic<bool>* stop) override {
     Judgement out = TRY(kernels_->confirm(candidate, seed, stop));
-    if (training_ == nullptr || out.outcome != Outcome::kScored) return out;
+    if (out.outcome != Outcome::kScored) return out;
+    if (const auto problem = growth_problem(settings_.limits, out)) return refused(std::move(out), *problem);
+    if (training_ == nullptr) return out;
     const Judgement trained = TRY(training_->confirm(candidate, seed, stop));
     out.details["training"] = training_details(trained);
     out.details["folder"] = trained.details.value("folder", Json());
@@ -108,14 +97,70 @@ class PackJudge : public Judge {
   }
 
  private:
+  Status prepare_cpu(const KernelPack& start, const fs::path& baseline, const fs::path& start_folder) {
+    kernels_ = TRY(SourceJudge::create(files_, {.start = start,
+                                                .work = work(),
+                                                .isolation = isolation_,
+                                                .baseline = baseline,
+                                                .threads = settings_.threads,
+                                                .pairs = settings_.pairs,
+                                                .shapes = settings_.shapes,
+                                                .held_out_shapes = settings_.held_out_shapes}));
+    if (!settings_.training) return {};
+    const Json around = settings_.training->baseline;
+    RecipeJudgeSettings training = *settings_.training;
+    training.baseline = recipe_with(around, start_folder);
+    training.pairs = kTrainingPairs;
+    const auto recipe_of = [this, around](const Candidate& candidate) -> Result<Json> {
+      const KernelPack pack = TRY(pack_of(candidate));
+      return recipe_with(around, TRY(built_folder(pack)));
+    };
+    const bool isolated = isolation_ == Isolation::kSandbox;
+    training_ = TRY(make_recipe_judge(files_, folder_, training, {.recipe_of = recipe_of, .launcher = isolated ? &trials_ : nullptr}));
+    return {};
+  }
+
+  // The judge of kernels trains too where it is asked to; here that comes after the limits, of what is better only, and on halves of the data.
+  Status prepare_mlx(const KernelPack& start, const fs::path& baseline) {
+    kernels_ = TRY(MlxSourceJudge::create(files_, {.start = start,
+                                                   .work = work(),
+                                                   .isolation = isolation_,
+                                                   .baseline = baseline,
+                                                   .pairs = settings_.pairs,
+                                                   .shapes = settings_.mlx_shapes,
+                                                   .held_out_shapes = settings_.mlx_held_out_shapes}));
+    if (!settings_.training) return {};
+    MlxTrainingJudgeOptions options{.settings = *settings_.training,
+                                    .manifest = settings_.manifest,
+                                    .baseline = baseline,
+                                    .library = [this](const Candidate& candidate) -> Result<fs::path> {
+                                      const KernelPack pack = TRY(pack_of(candidate));
+                                      return gated_library_path(work(), pack);
+                                    },
+                                    .isolation = isolation_};
+    options.settings.pairs = kTrainingPairs;
+    training_ = TRY(make_mlx_training_judge(files_, folder_, std::move(options)));
+    return {};
+  }
+
+  static Judgement refused(Judgement judgement, const std::string& reason) {
+    judgement.outcome = Outcome::kRejected;
+    judgement.reason = judgement.artifact = reason;
+    return judgement;
+  }
+
+  Result<KernelPack> pack_of(const Candidate& candidate) const {
+    return KernelPack{.manifest = settings_.manifest, .sources = TRY(program_of(candidate))};
+  }
+
   static Json recipe_with(Json recipe, const fs::path& pack) {
     recipe["pack"] = fs::absolute(pack).lexically_normal().string();
     return recipe;
   }
 
   bool is_start(const Candidate& candidate) const {
-    const auto program = program_of(candidate);
-    return program.ok() && KernelPack{.manifest = settings_.manifest, .sources = *program}.digest() == start_digest_;
+    const auto pack = pack_of(candidate);
+    return pack.ok() && pack->digest() == start_digest_;
   }
 
   Result<fs::path> pack_folder(const KernelPack& pack) {
@@ -129,7 +174,7 @@ class PackJudge : public Judge {
     const fs::path folder = TRY(pack_folder(pack));
     const fs::path library = TRY(built_library_path(*sandboxed_pack_compiler(isolation_, stop_), pack, folder));
     TRY(files_.create_directories(library.parent_path()));
-    TRY(copy_library(SourceJudge::library_path(work(), pack), library));
+    TRY(copy_library(gated_library_path(work(), pack), library));
     return folder;
   }
 
@@ -147,40 +192,13 @@ class PackJudge : public Judge {
   const std::atomic<bool>* stop_;
   SandboxedTrials trials_;
   std::string start_digest_;
-  std::unique_ptr<SourceJudge> kernels_;
+  std::unique_ptr<Judge> kernels_;
   std::unique_ptr<Judge> training_;
 };
 
 }  // namespace
 
-Json pack_judge_to_json(const PackJudgeSettings& settings) {
-  return {{"kind", "pack"},
-          {"manifest", manifest_to_json(settings.manifest)},
-          {"threads", settings.threads},
-          {"pairs", settings.pairs},
-          {"shapes", shapes_to_json(settings.shapes)},
-          {"held_out_shapes", shapes_to_json(settings.held_out_shapes)},
-          {"training", settings.training ? recipe_judge_to_json(*settings.training) : Json()}};
-}
-
-Result<PackJudgeSettings> pack_judge_from_json(const Json& json, const std::string& source) {
-  const auto bad = [&](const char* field, const char* expected) {
-    return Error{ErrorCode::kBadData,
-                 fmt::format("{}: field '{}': expected {}, got {}", source, field, expected, json.contains(field) ? json[field].dump() : "nothing")};
-  };
-  if (!json.is_object() || json.value("kind", Json()) != "pack") return Error{ErrorCode::kBadData, source + ": expected a judge of kind \"pack\""};
-  PackJudgeSettings settings;
-  settings.manifest = TRY(manifest_from_json(json.value("manifest", Json()), source + ": manifest"));
-  for (const auto& [field, target] : {std::pair("threads", &settings.threads), {"pairs", &settings.pairs}}) {
-    if (!json.contains(field) || !json[field].is_number_integer() || json[field] < 1 || json[field] > 1000) return bad(field, "1 to 1000");
-    *target = json[field].get<int>();
-  }
-  settings.shapes = TRY(shapes_from_json(json.value("shapes", Json()), source + ": shapes"));
-  settings.held_out_shapes = TRY(shapes_from_json(json.value("held_out_shapes", Json()), source + ": held_out_shapes"));
-  if (!json.contains("training")) return bad("training", "an object or null");
-  if (!json["training"].is_null()) settings.training = TRY(recipe_judge_from_json(json["training"], source + ": training"));
-  return settings;
-}
+Objective usual_objective(PackTarget target) { return target == PackTarget::kMlx ? Objective::kMemory : Objective::kSpeed; }
 
 Result<std::unique_ptr<Judge>> make_pack_judge(FileSystem& files, const fs::path& folder, const PackJudgeSettings& settings, const PackSources& start,
                                                Isolation isolation, const std::atomic<bool>* stop) {

@@ -10,6 +10,7 @@
 #include "base/file_lock.h"
 #include "engine/recipe_json.h"
 #include "evolve/data_halves.h"
+#include "evolve/growth_limits.h"
 #include "evolve/recipe_space.h"
 #include "evolve/timing_lease.h"
 #include "measure/bench_folder.h"
@@ -41,15 +42,7 @@ class RecipeJudge : public Judge {
   RecipeJudge(FileSystem& files, fs::path folder, RecipeJudgeSettings settings, CandidateTraining training)
       : files_(files), folder_(std::move(folder)), settings_(std::move(settings)), training_(std::move(training)) {}
 
-  Status prepare() {
-    for (const auto& [key, digest] : {std::pair("model", &settings_.model_sha256), std::pair("data", &settings_.data_sha256)}) {
-      const std::string path = settings_.common.value(key, Json()).is_string() ? settings_.common[key].get<std::string>() : "";
-      if (TRY(digest_of_files(files_, path)) == *digest) continue;
-      return Error{ErrorCode::kBadData, fmt::format("{}: the {} is not what it was when the search was planned; start a new search", path, key)};
-    }
-    const auto batch = static_cast<std::size_t>(std::max(batch_size_of(settings_.common), confirm_batch_size()));
-    return write_data_halves(files_, settings_.common["data"].get<std::string>(), folder_ / "data", batch);
-  }
+  Status prepare() { return prepare_training_data(files_, folder_, settings_); }
 
   void set_incumbent(const std::optional<Judgement>& best) override { incumbent_ = best; }
 
@@ -66,7 +59,7 @@ class RecipeJudge : public Judge {
     const double begin = monotonic_seconds();
     const fs::path folder = folder_ / "confirm" / candidate.digest().substr(0, 12);
     BenchPlan plan = TRY(bench_plan(candidate, seed, folder, "confirm"));
-    plan.common["batch_size"] = confirm_batch_size();
+    plan.common["batch_size"] = confirm_batch_size(settings_.common);
     plan.looks = {settings_.confirm_pairs};
     plan.timeout_seconds = settings_.timeout_seconds > 0 ? settings_.timeout_seconds : kLongestSeconds;
     std::vector<TrialRecord> records = TRY(records_of(folder, plan));
@@ -88,8 +81,6 @@ class RecipeJudge : public Judge {
   }
 
  private:
-  std::int64_t confirm_batch_size() const { return batch_size_of(settings_.common) == 1 ? 2 : batch_size_of(settings_.common) / 2; }
-
   static void add_pair(Judgement& out, const TrialSample& baseline, const TrialSample& candidate) {
     out.log_speed.push_back(std::log(baseline.wall_seconds / candidate.wall_seconds));
     out.log_memory.push_back(std::log(baseline.peak_bytes / candidate.peak_bytes));
@@ -221,13 +212,10 @@ class RecipeJudge : public Judge {
 
   void judge_limits(Judgement& out) const {
     if (out.outcome != Outcome::kScored) return;
-    const auto too_much = [&](const std::vector<double>& logs, double limit, const char* what) {
-      if (upper_bound(logs) >= -std::log1p(limit)) return;
-      out.outcome = Outcome::kRejected;
-      out.reason = fmt::format("{:.3g} x the {} of the baseline, at most {:.3g} x is allowed", std::exp(-mean_of(logs)), what, 1 + limit);
-    };
-    if (settings_.objective == Objective::kSpeed) too_much(out.log_memory, settings_.memory_may_grow, "memory");
-    if (settings_.objective == Objective::kMemory) too_much(out.log_speed, settings_.time_may_grow, "time");
+    const auto problem = growth_problem(settings_.objective, {.memory = settings_.memory_may_grow, .time = settings_.time_may_grow}, out);
+    if (!problem) return;
+    out.outcome = Outcome::kRejected;
+    out.reason = *problem;
   }
 
   Result<Json> recipe_of(const Candidate& candidate) const {
@@ -244,6 +232,18 @@ class RecipeJudge : public Judge {
 };
 
 }  // namespace
+
+std::int64_t confirm_batch_size(const Json& common) { return batch_size_of(common) == 1 ? 2 : batch_size_of(common) / 2; }
+
+Status prepare_training_data(FileSystem& files, const fs::path& folder, const RecipeJudgeSettings& settings) {
+  for (const auto& [key, digest] : {std::pair("model", &settings.model_sha256), std::pair("data", &settings.data_sha256)}) {
+    const std::string path = settings.common.value(key, Json()).is_string() ? settings.common[key].get<std::string>() : "";
+    if (TRY(digest_of_files(files, path)) == *digest) continue;
+    return Error{ErrorCode::kBadData, fmt::format("{}: the {} is not what it was when the search was planned; start a new search", path, key)};
+  }
+  const auto batch = static_cast<std::size_t>(std::max(batch_size_of(settings.common), confirm_batch_size(settings.common)));
+  return write_data_halves(files, settings.common["data"].get<std::string>(), folder / "data", batch);
+}
 
 Result<std::unique_ptr<Judge>> make_recipe_judge(FileSystem& files, const fs::path& folder, const RecipeJudgeSettings& settings,
                                                  CandidateTraining training) {

@@ -38,6 +38,12 @@ nlohmann::ordered_json recipe_judge_to_json(const RecipeJudgeSettings& settings)
 // kBadData naming source and field.
 Result<RecipeJudgeSettings> recipe_judge_from_json(const nlohmann::ordered_json& json, const std::string& source);
 
+// Of confirmations: another than the search's.
+std::int64_t confirm_batch_size(const nlohmann::ordered_json& common);
+// Writes the halves of the data to folder/data (data_halves.h). kBadData if model or data are not what the settings say, or a half is too small for a
+// batch.
+Status prepare_training_data(FileSystem& files, const fs::path& folder, const RecipeJudgeSettings& settings);
+
 // How candidates that are more than a genome train.
 struct CandidateTraining {
   // Its recipe. Empty: recipe_json_of (evolve/recipe_space.h) its genome.
@@ -45,8 +51,8 @@ struct CandidateTraining {
   TrialLauncher* launcher = nullptr;  // of all trials, also the baseline's; null: directly. Outlives the judge
 };
 
-// folder: of the search; data halves, the confirmations' benches and the trial that runs now are kept in it. Checks that model and data are what the
-// settings say: kBadData if not. files outlives the judge.
+// folder: of the search; data halves, the confirmations' benches and the trial that runs now are kept in it. files outlives the judge. Errors: those
+// of prepare_training_data.
 Result<std::unique_ptr<Judge>> make_recipe_judge(FileSystem& files, const fs::path& folder, const RecipeJudgeSettings& settings,
                                                  CandidateTraining training = {});
 

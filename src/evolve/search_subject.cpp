@@ -60,6 +60,13 @@ Status export_candidate(FileSystem& files, const fs::path& folder, const SearchP
   return write_file_atomically(files, folder / "recipe.json", recipe.dump(2) + "\n");
 }
 
+Result<std::string> training_flags(const SearchPlan& plan) {
+  if (!searches_pack(plan)) return std::string();
+  const PackJudgeSettings settings = TRY(pack_judge_from_json(plan.judge, "plan"));
+  if (settings.manifest.target != PackTarget::kMlx) return std::string();
+  return fmt::format("--engine mlx --fine-tune-type {}", settings.manifest.serves("dora_linear") ? "dora" : "lora");
+}
+
 Result<std::map<std::string, std::string>> program_text(const SearchPlan& plan, const Candidate& candidate) {
   if (!searches_pack(plan)) return std::map<std::string, std::string>();
   return program_of(candidate);

@@ -34,6 +34,9 @@ Result<SearchSubject> subject_of(FileSystem& files, const fs::path& folder, cons
 // candidate whose sources and genome do not agree.
 Status export_candidate(FileSystem& files, const fs::path& folder, const SearchPlan& plan, const Candidate& candidate);
 
+// What `train` needs besides for what export_candidate wrote: engine and kind of adapter of a pack for mlx; empty for all others. kBadData.
+Result<std::string> training_flags(const SearchPlan& plan);
+
 // The text of the program's files as it is compiled, file name -> text; empty for recipes. Errors: those of program_of
 // (evolve/pack/pack_candidate.h).
 Result<std::map<std::string, std::string>> program_text(const SearchPlan& plan, const Candidate& candidate);

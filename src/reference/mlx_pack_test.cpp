@@ -143,7 +143,7 @@ TEST_F(MlxPackTest, ALinearThatThePackCannotServeKeepsTheStandardOperationsAndSa
     KernelPack pack{.manifest = {.name = "test", .target = PackTarget::kMlx, .slots = {"dora_linear"}, .files = {"kernel.cpp"}},
                     .sources = {{"kernel.cpp", dora}}};
     std::string& text = pack.sources["kernel.cpp"];
-    const std::string head = "const evolora_mlx::Linear& linear) {\n";
+    const std::string head = "evolora_mlx_dora_linear(const mx::array& x, const evolora_mlx::Linear& linear) {\n";
     text.insert(text.find(head) + head.size(), std::string(c.body) + "\n");
     ASSERT_TRUE(write_pack(real_file_system(), folder_ / "pack", pack).ok());
     const MlxEngineOptions options = with_pack(folder_ / "pack");

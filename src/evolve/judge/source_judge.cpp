@@ -74,8 +74,6 @@ class SourceJudge::Cascade : public PackGates {
   const SourceJudgeOptions& options_;
 };
 
-fs::path SourceJudge::library_path(const fs::path& work, const KernelPack& pack) { return gated_library_path(work, pack); }
-
 Result<std::unique_ptr<SourceJudge>> SourceJudge::create(FileSystem& files, SourceJudgeOptions options) {
   options.work = TRY(open_pack_judging(files, options.work, options.isolation, "evolora_pack_worker"));
   if (!options.baseline.empty()) options.baseline = fs::absolute(options.baseline);

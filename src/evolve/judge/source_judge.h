@@ -38,9 +38,6 @@ class SourceJudge : public Judge {
   // kDependency: no sandbox here (with Isolation::kSandbox), or no worker program; kIo.
   static Result<std::unique_ptr<SourceJudge>> create(FileSystem& files, SourceJudgeOptions options);
 
-  // The library that compiling these sources left, or leaves, in the folder `work`.
-  static fs::path library_path(const fs::path& work, const KernelPack& pack);
-
   Result<Judgement> judge(const Candidate& candidate, std::uint64_t seed, const std::atomic<bool>* stop) override;
   // Pairs only.
   Result<Judgement> measure_again(const Candidate& candidate, std::uint64_t seed, const std::atomic<bool>* stop) override;

@@ -57,7 +57,7 @@ budget:
 
 constexpr const char* kReadme = R"(# Evolving {name}
 
-`pack/` is a kernel pack for `{target}`: C++ that takes the place of the program's own kernels in {slots}.
+`pack/` is a kernel pack for `{target}`: C++{api} that takes the place of {engine} own {slots}.
 It works as it is, and is the baseline of the search.
 
 ```
@@ -67,48 +67,36 @@ evolora evolve run --pack {folder}/pack --model {model} --data {data} --out {fol
 evolora evolve best {folder}/trained --export {folder}/best
 ```
 
-The first tunes the parameters and times kernels alone, the second trains with what is faster as well, the third asks a language model for code
-(`evolve.yaml`), the fourth writes the best confirmed pack.
+The first tunes the parameters and measures kernels alone, the second trains with what is better as well, the third asks a language model for code
+(`evolve.yaml`), the fourth writes the best confirmed pack, if there is one. One program of yours is judged, once, by
+
+```
+evolora judge {folder}/pack/{file} --pack {folder}/pack
+```
+
+where a changed copy of that file takes its place (here it is the pack against itself).
 `recipe.json` names the pack for a training run of your own; a pack is code that runs with your rights, so run only what you have read
 or the judge has seen:
 
 ```
-evolora train --train --model {model} --data {data} --recipe {folder}/recipe.json
+evolora train --train {flags}--model {model} --data {data} --recipe {folder}/recipe.json
 ```
 
 ## What may change
-Only lines between `EVOLVE-BLOCK-START` and `EVOLVE-BLOCK-END` in {files}. What the functions get and must give is in `evolora_pack.h`, which
-the program puts beside the sources when it compiles them. A candidate must compile, agree with the reference within the rounding of fp32 for every
-weight format and odd shape, forward and backward, give the same bits for any number of threads, and be faster in pairs of measurements.
+Only lines between `EVOLVE-BLOCK-START` and `EVOLVE-BLOCK-END` in {files}. What the functions get and must give is in `{header}`, which
+the program puts beside the sources when it compiles them. {judged}
 
 ## Parameters
 {parameters})";
 
-constexpr const char* kMlxReadme = R"(# Evolving {name}
+constexpr const char* kCpuJudged =
+    R"(A candidate must compile, agree with the reference within the rounding of fp32 for every
+weight format and odd shape, forward and backward, give the same bits for any number of threads, and be faster in pairs of measurements.)";
 
-`pack/` is a kernel pack for `{target}`: C++ on MLX's array API that takes the place of the MLX engine's own {slots}.
-It works as it is, and is what candidates are measured against. A candidate is a changed copy of {files}:
-
-```
-evolora judge candidate.cpp --pack {folder}/pack
-evolora judge candidate.cpp --pack {folder}/pack --model {model} --data {data}
-```
-
-The first compiles it in a sandbox, compares forward and backward with loops in fp64 on hidden problems, and measures time and memory against the
-pack, every measurement in a fresh process. The second also trains with both for some steps and compares the loss of the adapters.
-`recipe.json` names the pack for a training run of your own; a pack is code that runs with your rights, so run only what you have read
-or the judge has seen:
-
-```
-evolora train --train --engine mlx --fine-tune-type {adapter} --model {model} --data {data} --recipe {folder}/recipe.json
-```
-
-## What may change
-Only lines between `EVOLVE-BLOCK-START` and `EVOLVE-BLOCK-END` in {files}. What the functions get and must give is in `evolora_mlx_pack.h`, which
-the program puts beside the sources when it compiles them.
-
-## Parameters
-{parameters})";
+constexpr const char* kMlxJudged =
+    R"(A candidate must compile, agree forward and backward with loops in fp64 for every
+weight format and type and odd shapes, give the same bits in every run, and need less memory (`--objective speed`: be faster) in pairs of
+measurements, each in a fresh process.)";
 
 std::string parameter_table(const std::vector<PackParameter>& parameters) {
   if (parameters.empty()) return "None.\n";
@@ -123,12 +111,16 @@ Result<std::string> readme(const StartingPack& pack, const fs::path& folder, con
   PackSources sources = pack.files;
   sources.erase(kPackManifest);
   const std::vector<PackParameter> parameters = TRY(pack_parameters(sources));
-  return fmt::format(fmt::runtime(manifest.target == PackTarget::kMlx ? kMlxReadme : kReadme), fmt::arg("name", pack.name),
-                     fmt::arg("target", pack.target), fmt::arg("slots", fmt::format("{}", fmt::join(manifest.slots, " and "))),
-                     fmt::arg("folder", folder.string()), fmt::arg("adapter", manifest.serves("dora_linear") ? "dora" : "lora"),
-                     fmt::arg("model", request.model.empty() ? "MODEL" : request.model),
-                     fmt::arg("data", request.data.empty() ? "DATA" : request.data),
-                     fmt::arg("files", fmt::format("`{}`", fmt::join(manifest.files, "`, `"))), fmt::arg("parameters", parameter_table(parameters)));
+  const bool mlx = manifest.target == PackTarget::kMlx;
+  const char* adapter = manifest.serves("dora_linear") ? "dora" : "lora";
+  return fmt::format(
+      kReadme, fmt::arg("name", pack.name), fmt::arg("target", pack.target), fmt::arg("api", mlx ? " on MLX's array API" : ""),
+      fmt::arg("engine", mlx ? "the MLX engine's" : "the program's"), fmt::arg("slots", fmt::format("{}", fmt::join(manifest.slots, " and "))),
+      fmt::arg("folder", folder.string()), fmt::arg("file", manifest.files.front()),
+      fmt::arg("flags", mlx ? fmt::format("--engine mlx --fine-tune-type {} ", adapter) : ""),
+      fmt::arg("model", request.model.empty() ? "MODEL" : request.model), fmt::arg("data", request.data.empty() ? "DATA" : request.data),
+      fmt::arg("files", fmt::format("`{}`", fmt::join(manifest.files, "`, `"))), fmt::arg("header", mlx ? "evolora_mlx_pack.h" : "evolora_pack.h"),
+      fmt::arg("judged", mlx ? kMlxJudged : kCpuJudged), fmt::arg("parameters", parameter_table(parameters)));
 }
 
 }  // namespace

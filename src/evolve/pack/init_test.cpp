@@ -30,14 +30,17 @@ TEST(EvolveInit, EveryStartingPackBecomesAFolder) {
     EXPECT_EQ(pack->manifest.name, starting.name);
     const auto parameters = pack_parameters(pack->sources);
     ASSERT_TRUE(parameters.ok()) << parameters.error().message;
-    const bool mlx = starting.target == "mlx";  // graphs have no sizes of tiles
-    EXPECT_GE(parameters->size(), mlx ? 0u : 3u);
+    const bool mlx = starting.target == "mlx";
+    EXPECT_GE(parameters->size(), mlx ? 1u : 3u);  // graphs have no sizes of tiles
     EXPECT_EQ(with_parameters(pack->sources, pack_genome(*parameters)).value(), pack->sources);
     EXPECT_EQ(files.read(folder / "recipe.json").value(), "{\"pack\": \"pack\"}\n");
     const std::string readme = files.read(folder / "README.md").value();
-    for (const std::string& part : {std::string("--model models/m --data d"),
-                                    mlx ? std::string("evolora judge candidate.cpp --pack") : "| " + parameters->front().gene.name + " | ",
-                                    "`" + pack->manifest.files.front() + "`"}) {
+    const std::string folder_name = folder.string();
+    for (const std::string& part :
+         {"evolora evolve run --pack " + folder_name + "/pack --kernels-only", std::string("--model models/m --data d"),
+          "evolora judge " + folder_name + "/pack/" + pack->manifest.files.front() + " --pack " + folder_name + "/pack\n",
+          std::string(mlx ? "train --train --engine mlx --fine-tune-type " : "train --train --model "), "| " + parameters->front().gene.name + " | ",
+          "`" + pack->manifest.files.front() + "`", std::string(mlx ? "`evolora_mlx_pack.h`" : "`evolora_pack.h`")}) {
       EXPECT_NE(readme.find(part), std::string::npos) << part << "\n" << readme;
     }
   }

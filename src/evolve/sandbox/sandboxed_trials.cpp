@@ -10,21 +10,10 @@
 #include "base/os_error.h"
 #include "engine/recipe_json.h"
 #include "evolve/sandbox/bubblewrap.h"
+#include "evolve/sandbox/readable.h"
 
 namespace evolora {
 namespace {
-
-// A folder, and where links in it lead: models in the caches of other programs are folders of links.
-void add_readable(const fs::path& path, std::vector<SandboxMount>& mounts) {
-  mounts.push_back({path, SandboxMount::Access::kRead});
-  std::error_code ignored;
-  if (!fs::is_directory(path, ignored)) return;
-  for (const auto& entry : fs::directory_iterator(path, ignored)) {
-    if (!entry.is_symlink(ignored)) continue;
-    const fs::path target = fs::canonical(entry.path(), ignored);
-    if (!ignored) mounts.push_back({target, SandboxMount::Access::kRead});
-  }
-}
 
 Status inherit(const Descriptor& descriptor) {
   if (::fcntl(descriptor.get(), F_SETFD, 0) == 0) return {};

@@ -1,5 +1,7 @@
 // DoRA on MLX arrays, operation by operation as mlx-lm's DoRALinear: the weight is dequantized in every pass, and MLX makes the backward pass.
 // What functions get and must give is in evolora_mlx_pack.h. Only the lines between the marks may change.
+#include <algorithm>
+
 #include "evolora_mlx_pack.h"
 
 // EVOLVE-BLOCK-START
@@ -8,18 +10,28 @@
 // x a and the output.
 namespace {
 
+// Whether products with W go through a dense copy, made for each of them and not kept: BLAS instead of MLX's products with packed weights.
+constexpr bool kDenseProducts = false;  // evolve: bool
+// Whether x a is kept for the backward pass or computed again.
+constexpr bool kKeepXa = true;  // evolve: bool
+
 using Arrays = std::vector<mx::array>;
 
 mx::array scaled(float factor, const mx::array& values) { return mx::multiply(mx::array(factor, values.dtype()), values); }
 mx::array rows_of(const mx::array& x) { return mx::reshape(x, {-1, x.shape(-1)}); }
 
+mx::array dense(const evolora_mlx::Weight& w) {
+  if (w.bits == 0) return w.values;
+  return mx::dequantize(w.values, *w.scales, w.biases, w.group_size, w.bits);
+}
+
 mx::array times_transposed(const mx::array& x, const evolora_mlx::Weight& w) {
-  if (w.bits == 0) return mx::matmul(x, mx::transpose(w.values));
+  if (kDenseProducts || w.bits == 0) return mx::matmul(x, mx::transpose(dense(w)));
   return mx::quantized_matmul(x, w.values, *w.scales, w.biases, true, w.group_size, w.bits);
 }
 
 mx::array times(const mx::array& dy, const evolora_mlx::Weight& w) {
-  if (w.bits == 0) return mx::matmul(dy, w.values);
+  if (kDenseProducts || w.bits == 0) return mx::matmul(dy, dense(w));
   return mx::quantized_matmul(dy, w.values, *w.scales, w.biases, false, w.group_size, w.bits);
 }
 
@@ -37,8 +49,7 @@ mx::array row_norms(const evolora_mlx::Linear& linear, mx::Dtype dtype) {
 }  // namespace
 
 std::vector<mx::array> evolora_mlx_dora_linear_prepare(const evolora_mlx::Weight& w) {
-  const mx::array dense = w.bits == 0 ? w.values : mx::dequantize(w.values, *w.scales, w.biases, w.group_size, w.bits);
-  return {mx::sum(mx::square(mx::astype(dense, mx::float32)), 1)};
+  return {mx::sum(mx::square(mx::astype(dense(w), mx::float32)), 1)};
 }
 
 mx::array evolora_mlx_dora_linear(const mx::array& x, const evolora_mlx::Linear& linear) {
@@ -54,7 +65,7 @@ mx::array evolora_mlx_dora_linear(const mx::array& x, const evolora_mlx::Linear&
   const auto backward = [weight, scale, dtype](const Arrays& in, const Arrays& cotangents, const Arrays& outputs) -> Arrays {
     const mx::array& m = in[3];
     const mx::array b = mx::astype(in[2], dtype);
-    const mx::array xa = rows_of(outputs[1]);
+    const mx::array xa = rows_of(kKeepXa ? outputs[1] : mx::matmul(in[0], mx::astype(in[1], dtype)));
     const mx::array dy = rows_of(cotangents[0]);
     // y = m / norm * v, so dm = sum(dy * v) / norm = sum(dy * y) / m. A row whose m is exactly 0 gets no gradient.
     const mx::array sum = mx::sum(mx::astype(mx::multiply(dy, rows_of(outputs[0])), mx::float32), 0);

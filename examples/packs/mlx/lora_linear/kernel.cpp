@@ -5,13 +5,17 @@
 // EVOLVE-BLOCK-START
 namespace {
 
+// Whether x W^T goes through a dense copy of W, by BLAS; MLX then keeps that for the backward pass.
+constexpr bool kDenseProduct = false;  // evolve: bool
+
 mx::array base_linear(const mx::array& x, const evolora_mlx::Linear& linear) {
   const evolora_mlx::Weight& w = linear.weight;
   if (w.bits == 0) {
     if (!linear.bias) return mx::matmul(x, mx::transpose(w.values));
     return mx::addmm(*linear.bias, x, mx::transpose(w.values));
   }
-  const mx::array y = mx::quantized_matmul(x, w.values, *w.scales, w.biases, true, w.group_size, w.bits);
+  const mx::array y = kDenseProduct ? mx::matmul(x, mx::transpose(mx::dequantize(w.values, *w.scales, w.biases, w.group_size, w.bits)))
+                                    : mx::quantized_matmul(x, w.values, *w.scales, w.biases, true, w.group_size, w.bits);
   return linear.bias ? mx::add(y, *linear.bias) : y;
 }
 

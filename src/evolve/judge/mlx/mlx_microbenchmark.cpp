@@ -102,14 +102,6 @@ nlohmann::ordered_json details_of(const std::vector<Case>& cases) {
 
 }  // namespace
 
-std::vector<MlxProblemShape> mlx_smollm2_shapes(bool dora, std::int64_t rows) {
-  MlxProblemShape shape{.dora = dora, .bits = 4, .group_size = 64, .dtype = DType::kF32, .n = rows, .rank = 8};
-  std::vector<MlxProblemShape> shapes(2, shape);
-  shapes[0].widths = {576, 576, 576, 576, 576};
-  shapes[1].widths = {576, 1536, 576, 1536, 576};
-  return shapes;
-}
-
 Result<MlxMicrobenchmarkResult> run_mlx_microbenchmark(const fs::path& candidate, const fs::path& baseline, const MlxRunnerOptions& options,
                                                        const MlxMicrobenchmarkPlan& plan, const std::atomic<bool>* stop) {
   MlxMicrobenchmarkResult result;

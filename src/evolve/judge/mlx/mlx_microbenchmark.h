@@ -28,11 +28,6 @@ struct MlxMicrobenchmarkResult {
   nlohmann::ordered_json details;  // processes that ran, medians per shape
 };
 
-// Chains of the linears of SmolLM2-135M with rank 8, 4 bits and DoRA or not: attention's width four times, and twice up and down the MLP. A chain,
-// because what a linear keeps for its backward pass counts in a model by its number of layers. In fp32: MLX's products in 16 bits take CPUs many
-// times as long and say nothing about devices that models in 16 bits are made for.
-std::vector<MlxProblemShape> mlx_smollm2_shapes(bool dora, std::int64_t rows);
-
 // Pairs in random order. An arm's turn is two fresh processes, one for the time and one for the memory, both with this pair's content, which never
 // comes again; the candidate's outputs are compared with the baseline's. Errors: kInterrupted; the judge's own failures; the baseline's.
 Result<MlxMicrobenchmarkResult> run_mlx_microbenchmark(const fs::path& candidate, const fs::path& baseline, const MlxRunnerOptions& options,

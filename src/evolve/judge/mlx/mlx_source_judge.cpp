@@ -3,7 +3,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "evolve/judge/mlx/mlx_numerics.h"
+#include "evolve/judge/mlx/mlx_problem_shapes.h"
 #include "evolve/judge/pack_gates.h"
 #include "measure/estimators.h"
 
@@ -47,14 +50,13 @@ class MlxSourceJudge::Cascade : public PackGates {
     return true;
   }
 
-  Result<bool> microbenchmark(std::int64_t rows, int pairs) {
+  Result<bool> microbenchmark(const std::vector<MlxProblemShape>& shapes, int pairs) {
     const FileLock lease = TRY(wait_for_machine());
     TRY(enter("microbenchmark"));
-    MlxMicrobenchmarkPlan plan{.shapes = {}, .pairs = pairs, .seed = seed_};
-    for (const bool dora : slots()) {
-      for (const MlxProblemShape& shape : mlx_smollm2_shapes(dora, rows)) plan.shapes.push_back(shape);
-    }
-    MlxMicrobenchmarkResult result = TRY(run_mlx_microbenchmark(library_, options_.baseline, runner_options(), plan, stop_));
+    const MlxMicrobenchmarkPlan plan{.shapes = shapes, .pairs = pairs, .seed = seed_};
+    MlxRunnerOptions options = runner_options();
+    options.input_bytes = options.output_bytes = std::max(options.input_bytes, most_call_bytes(shapes));
+    MlxMicrobenchmarkResult result = TRY(run_mlx_microbenchmark(library_, options_.baseline, options, plan, stop_));
     judgement_.details["microbenchmark"] = std::move(result.details);
     if (!result.passed) return refuse_times(result.reason, result.too_fast);
     judgement_.log_speed = std::move(result.log_speed);
@@ -70,17 +72,15 @@ class MlxSourceJudge::Cascade : public PackGates {
     }
     const FileLock lease = TRY(wait_for_machine());
     TRY(enter("training"));
-    judgement_.details["training"] = nlohmann::ordered_json::object();
-    for (const bool dora : slots()) {
-      const fs::path work = options_.work / "training";
-      MlxTrainingResult result =
-          TRY(run_mlx_training(files_, library_, options_.baseline, dora, options_.isolation, options_.training, work, seed_, stop_));
-      TRY(files_.remove(work));
-      judgement_.details["training"][slot_name(dora)] = std::move(result.details);
-      if (result.passed) continue;
+    const fs::path work = options_.work / "training";
+    MlxTrainingResult result = TRY(
+        run_mlx_training(files_, {library_, options_.baseline}, options_.start.manifest, options_.isolation, options_.training, work, seed_, stop_));
+    TRY(files_.remove(work));
+    judgement_.details["training"] = std::move(result.details);
+    if (!result.passed) {
       judgement_.log_speed.clear();
       judgement_.log_memory.clear();
-      return reject(fmt::format("{}: {}", slot_name(dora), result.reason));
+      return reject(result.reason);
     }
     return true;
   }
@@ -102,14 +102,17 @@ class MlxSourceJudge::Cascade : public PackGates {
 Result<std::unique_ptr<MlxSourceJudge>> MlxSourceJudge::create(FileSystem& files, MlxSourceJudgeOptions options) {
   options.work = TRY(open_pack_judging(files, options.work, options.isolation, "evolora_mlx_pack_worker"));
   options.baseline = fs::absolute(options.baseline);
+  constexpr std::int64_t kRank = 8, kRows = 256, kHeldOutRows = 192;
+  if (options.shapes.empty()) options.shapes = mlx_shapes(options.start.manifest, kRank, kRows);
+  if (options.held_out_shapes.empty()) options.held_out_shapes = mlx_shapes(options.start.manifest, kRank, kHeldOutRows);
   return std::unique_ptr<MlxSourceJudge>(new MlxSourceJudge(files, std::move(options)));
 }
 
 Result<Judgement> MlxSourceJudge::run(const Candidate& candidate, std::uint64_t seed, const std::atomic<bool>* stop, bool confirms) {
   Cascade cascade(*this, candidate, seed, stop);
-  const std::int64_t rows = confirms ? options_.held_out_rows : options_.rows;
+  const std::vector<MlxProblemShape>& shapes = confirms ? options_.held_out_shapes : options_.shapes;
   const int pairs = confirms ? 3 * options_.pairs : options_.pairs;
-  if (!TRY(cascade.build(confirms)) || !TRY(cascade.numerics()) || !TRY(cascade.microbenchmark(rows, pairs)) || !TRY(cascade.training())) {
+  if (!TRY(cascade.build(confirms)) || !TRY(cascade.numerics()) || !TRY(cascade.microbenchmark(shapes, pairs)) || !TRY(cascade.training())) {
     return cascade.finish();
   }
   if (confirms) {
@@ -126,7 +129,7 @@ Result<Judgement> MlxSourceJudge::judge(const Candidate& candidate, std::uint64_
 Result<Judgement> MlxSourceJudge::measure_again(const Candidate& candidate, std::uint64_t seed, const std::atomic<bool>* stop) {
   Cascade cascade(*this, candidate, seed, stop);
   if (!TRY(cascade.build(false))) return cascade.finish();
-  TRY(cascade.microbenchmark(options_.rows, options_.pairs));
+  TRY(cascade.microbenchmark(options_.shapes, options_.pairs));
   return cascade.finish();
 }
 

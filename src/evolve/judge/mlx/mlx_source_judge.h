@@ -21,9 +21,9 @@ struct MlxSourceJudgeOptions {
   fs::path baseline;  // library of the pack that candidates are measured against
   int pairs = 5;      // of the micro-benchmark, per shape
   double call_seconds = 30;
-  std::int64_t rows = 256;           // tokens of the micro-benchmark's problems
-  std::int64_t held_out_rows = 192;  // of confirm()
-  MlxTrainingPlan training;          // without a model: no training gate
+  // Of the micro-benchmark, and of confirm()'s. Empty: SmolLM2-135M's with rank 8 and 256 and 192 rows (mlx_problem_shapes.h).
+  std::vector<MlxProblemShape> shapes, held_out_shapes;
+  MlxTrainingPlan training;  // without a model: no training gate
 };
 
 // A candidate stands for its sources, or the start's if it has none, with its genome as parameters; it may differ from the start in marked blocks

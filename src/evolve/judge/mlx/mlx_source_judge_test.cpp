@@ -8,6 +8,7 @@
 
 #include "base/test_folder.h"
 #include "evolve/fitness.h"
+#include "evolve/judge/mlx/mlx_problem_shapes.h"
 #include "evolve/judge/worker_connection.h"
 #include "kernels/pack/pack_compiler.h"
 #include "measure/estimators.h"
@@ -24,16 +25,19 @@ class MlxSourceJudges : public testing::Test {
     if (!available.ok()) GTEST_SKIP() << available.error().message;
     const auto worker = judging_file("evolora_mlx_pack_worker");
     if (!worker.ok()) GTEST_SKIP() << "this build has no MLX";
-    options_.start = pack("dora_linear");
-    ASSERT_TRUE(write_pack(real_file_system(), folder_ / "start", options_.start).ok());
-    const auto built = build_pack(real_file_system(), *direct_pack_compiler(), folder_ / "start");
-    ASSERT_TRUE(built.ok()) << built.error().message;
-    options_.baseline = built->library;
+    start_with("dora_linear");
     options_.work = folder_ / "work";
     options_.pairs = 2;
-    options_.rows = 8;
-    options_.held_out_rows = 5;
     options_.call_seconds = 20;
+  }
+  void start_with(const std::string& name) {
+    options_.start = pack(name);
+    ASSERT_TRUE(write_pack(real_file_system(), folder_ / name, options_.start).ok());
+    const auto built = build_pack(real_file_system(), *direct_pack_compiler(), folder_ / name);
+    ASSERT_TRUE(built.ok()) << built.error().message;
+    options_.baseline = built->library;
+    options_.shapes = mlx_shapes(options_.start.manifest, 8, 8);
+    options_.held_out_shapes = mlx_shapes(options_.start.manifest, 8, kHeldOutRows);
   }
   static KernelPack pack(const std::string& name) {
     const auto read = read_pack(real_file_system(), fs::path(EVOLORA_SOURCE_DIR) / "examples/packs/mlx" / name);
@@ -44,28 +48,33 @@ class MlxSourceJudges : public testing::Test {
     const fs::path golden = fs::path(EVOLORA_SOURCE_DIR) / "tests/data/tiny_llama_golden";
     options_.training.model = golden / "model";
     options_.training.data = golden / "data";
-    options_.training.iters = 4;
-    options_.training.batch_size = 2;
-    options_.training.learning_rate = 1e-2;
+    options_.training.settings.update({{"iters", 4}, {"batch_size", 2}, {"learning_rate", 1e-3}});
     options_.training.pairs = 1;
   }
-  Judgement judged(const std::map<std::string, std::string>& sources) {
+  using Judging = Result<Judgement> (Judge::*)(const Candidate&, std::uint64_t, const std::atomic<bool>*);
+  Judgement judged(const std::map<std::string, std::string>& sources, Judging judging = &Judge::judge, std::uint64_t seed = 1) {
+    return judged(Candidate{.genome = {}, .sources = sources}, judging, seed);
+  }
+  Judgement judged(const Candidate& candidate, Judging judging, std::uint64_t seed) {
     auto judge = MlxSourceJudge::create(real_file_system(), options_);
     EXPECT_TRUE(judge.ok()) << (judge.ok() ? "" : judge.error().message);
-    Candidate candidate;
-    candidate.sources = sources;
-    auto result = (*judge)->judge(candidate, 1, nullptr);
+    auto result = (**judge.*judging)(candidate, seed, nullptr);
     EXPECT_TRUE(result.ok()) << (result.ok() ? "" : result.error().message);
     return result.ok() ? *result : Judgement{};
   }
-  // The starting pack with one piece of its text replaced.
-  Judgement changed(const std::string& from, const std::string& to) {
+  // The starting pack's sources with one piece of text replaced.
+  std::map<std::string, std::string> with(const std::string& from, const std::string& to) {
     std::string text = options_.start.sources.at("kernel.cpp");
     const std::size_t at = text.find(from);
     EXPECT_NE(at, std::string::npos) << from;
     if (at != std::string::npos) text.replace(at, from.size(), to);
-    return judged({{"kernel.cpp", text}});
+    return {{"kernel.cpp", text}};
   }
+  Judgement changed(const std::string& from, const std::string& to) { return judged(with(from, to)); }
+
+  // None of the numerics gate's problems has so many rows.
+  static constexpr std::int64_t kHeldOutRows = 6;
+  static constexpr const char* kLast = "return linear.bias ? mx::add(out, *linear.bias) : out;";
   TestFolder folder_;
   MlxSourceJudgeOptions options_;
 };
@@ -92,8 +101,23 @@ TEST_F(MlxSourceJudges, AgainstItselfThereIsNoDifferenceInMemory) {
   EXPECT_EQ(judgement.details["training"], "not run: no model and data were given");
 }
 
+// Whatever the parameters that the starting packs declare are set to, the result is the same.
+TEST_F(MlxSourceJudges, TheParametersOfTheStartingPacksChangeNoResult) {
+  const std::pair<const char*, Genome> cases[] = {
+      {"dora_linear", {{"kPackedProduct", true}, {"kNormPieces", 4}}},
+      {"dora_linear_factored", {{"kDenseProducts", true}, {"kKeepXa", false}}},
+      {"lora_linear", {{"kDenseProduct", true}}},
+  };
+  options_.pairs = 1;
+  for (const auto& [name, genome] : cases) {
+    start_with(name);
+    const Judgement judgement = judged(Candidate{.genome = genome, .sources = {}}, &Judge::judge, 1);
+    EXPECT_EQ(judgement.outcome, Outcome::kScored) << name << ": " << judgement.gate << ": " << judgement.reason;
+  }
+}
+
 TEST_F(MlxSourceJudges, ABadCandidateEndsAtTheFirstGateThatSeesIt) {
-  const std::string last = "return linear.bias ? mx::add(out, *linear.bias) : out;";
+  const std::string last = kLast;
   struct Case {
     std::string from, to;
     const char* gate;
@@ -123,6 +147,47 @@ TEST_F(MlxSourceJudges, ABadCandidateEndsAtTheFirstGateThatSeesIt) {
     EXPECT_THAT(judgement.reason, HasSubstr(c.reason)) << c.to;
     EXPECT_TRUE(judgement.log_memory.empty());
   }
+}
+
+TEST_F(MlxSourceJudges, AConfirmationHasOtherShapesMorePairsAndTrainsAgain) {
+  train_on_the_tiny_model();
+  const Judgement judgement = judged(pack("dora_linear_factored").sources, &Judge::confirm);
+  ASSERT_EQ(judgement.outcome, Outcome::kScored) << judgement.gate << ": " << judgement.reason;
+  EXPECT_EQ(judgement.details["gates"].dump(), R"(["parse","rules","compile","numerics","determinism","microbenchmark","training"])");
+  EXPECT_EQ(judgement.log_memory.size(), static_cast<std::size_t>(3 * options_.pairs));
+  EXPECT_EQ(judgement.log_speed.size(), judgement.log_memory.size());
+  EXPECT_EQ(judgement.details["verdict"]["memory"], "better") << judgement.details.dump(1);
+  for (const auto& each : judgement.details["microbenchmark"]["cases"]) EXPECT_THAT(each["shape"].get<std::string>(), HasSubstr("n 6, "));
+  const auto& trained = judgement.details["training"]["dora_linear"];
+  const double baseline = trained["pairs"][0]["baseline"]["loss"], candidate = trained["pairs"][0]["candidate"]["loss"];
+  EXPECT_LT(baseline, trained["first_loss"].get<double>()) << "it learned something";
+  EXPECT_NEAR(candidate, baseline, 0.01 * baseline);
+}
+
+TEST_F(MlxSourceJudges, AConfirmationSeesWhatIsWrongOnHeldOutShapesOnly) {
+  const auto sources = with(kLast, "if (x.shape(-2) == 6) out = mx::multiply(out, mx::array(1.001F, out.dtype()));\n  " + std::string(kLast));
+  EXPECT_EQ(judged(sources).outcome, Outcome::kScored);
+  const Judgement judgement = judged(sources, &Judge::confirm);
+  EXPECT_EQ(judgement.outcome, Outcome::kRejected);
+  EXPECT_EQ(judgement.gate, "microbenchmark") << judgement.reason;
+  EXPECT_TRUE(judgement.log_memory.empty());
+}
+
+TEST_F(MlxSourceJudges, AConfirmationHasOtherInputs) {
+  const auto sources = with(kLast, "return mx::zeros_like(out);");
+  const std::string first = judged(sources).reason;
+  EXPECT_THAT(first, HasSubstr("y[0]: got 0"));
+  EXPECT_EQ(judged(sources).reason, first) << "the same seed, the same inputs";
+  EXPECT_NE(judged(sources, &Judge::confirm).reason, first);
+  EXPECT_NE(judged(sources, &Judge::judge, 2).reason, first);
+}
+
+TEST_F(MlxSourceJudges, MeasuringAgainGivesPairsOnly) {
+  train_on_the_tiny_model();
+  const Judgement judgement = judged(options_.start.sources, &Judge::measure_again);
+  EXPECT_EQ(judgement.outcome, Outcome::kScored);
+  EXPECT_EQ(judgement.log_memory.size(), static_cast<std::size_t>(options_.pairs));
+  EXPECT_EQ(judgement.details["gates"].dump(), R"(["parse","rules","compile","microbenchmark"])");
 }
 
 TEST_F(MlxSourceJudges, AnEndlessLoopIsEnded) {

@@ -1,21 +1,24 @@
-// One sandboxed run, one trusted evaluation, and the loop over pairs.
+// One sandboxed run, one trusted evaluation, and the loops over pairs and slots.
 #include "evolve/judge/mlx/mlx_training.h"
 
 #include <fmt/format.h>
 
 #include <cmath>
+#include <optional>
 
 #include "base/json.h"
 #include "evolve/judge/mlx/mlx_runner.h"
 #include "evolve/judge/worker_connection.h"
 #include "evolve/random.h"
-#include "measure/estimators.h"
+#include "evolve/sandbox/readable.h"
 #include "train/clock.h"
 
 namespace evolora {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+constexpr std::int64_t kNever = std::int64_t{1} << 40;  // as a number of steps
 
 struct TrainingRun {
   int exit_status = 0;
@@ -42,13 +45,9 @@ class Trainings {
   Result<TrainingRun> train(const fs::path& library, const std::string& name, std::uint64_t seed) {
     Json request = common(name);
     request["data"] = plan_.data.string();
-    request["iters"] = plan_.iters;
-    request["learning_rate"] = plan_.learning_rate;
-    request["steps_per_report"] = plan_.iters;
-    request["steps_per_eval"] = plan_.iters;
-    request["val_batches"] = 1;
-    request["save_every"] = plan_.iters;
     request["seed"] = seed % (std::uint64_t{1} << 31);
+    request["val_batches"] = 0;
+    for (const char* key : {"steps_per_report", "steps_per_eval", "save_every"}) request[key] = kNever;
     return run(request, name, {library.string()}, plan_.data);
   }
 
@@ -60,21 +59,15 @@ class Trainings {
     TRY(files_.remove(work_ / look));
     TRY(files_.create_directories(work_ / look));
     // Moved: the run sees this folder only, and a link in the other is not followed.
-    TRY(files_.rename(adapter, work_ / look / "start.safetensors"));
-    Json request = common(look);
-    request["data"] = (work_ / "look").string();
-    request["resume_adapter_file"] = (work_ / look / "start.safetensors").string();
-    request["iters"] = 1;
-    request["learning_rate"] = 1e-12;
-    request["val_batches"] = -1;
-    const TrainingRun done = TRY(run(request, look, {}, work_ / "look"));
-    const Json value = said(look, "first_val_loss");
-    if (done.exit_status != 0 || !value.is_number() || !std::isfinite(value.get<double>())) {
-      const Json error = said(look, "error");
-      return Error{ErrorCode::kBadData,
-                   fmt::format("its adapter has no loss: {}", error.is_string() ? error.get<std::string>() : "the evaluation ended early")};
-    }
-    return value.get<double>();
+    const fs::path start = work_ / look / "start.safetensors";
+    TRY(files_.rename(adapter, start));
+    return look_at(look, start);
+  }
+
+  // Of what every run begins with.
+  Result<double> first_loss() {
+    const Json given = plan_.settings.value("resume_adapter_file", Json());
+    return look_at("first-look", given.is_string() ? fs::path(given.get<std::string>()) : fs::path());
   }
 
   // A field of what the run `name` left in trial.json; null if there is none.
@@ -83,16 +76,42 @@ class Trainings {
     return trial.ok() ? trial->value(field, Json()) : Json();
   }
 
+  // Why the pack was not what a linear was computed by, as the run `name` tells it; nothing if it was everywhere.
+  std::optional<std::string> why_not_applied(const std::string& name) {
+    const auto record = read_json_object(files_, work_ / name / "run.json");
+    const Json applied = record.ok() ? record->value("applied", Json()) : Json();
+    const Json fallbacks = applied.is_object() ? applied.value("fallbacks", Json()) : Json();
+    if (!fallbacks.is_array() || fallbacks.empty()) return std::nullopt;
+    const Json reason = fallbacks[0].is_object() ? fallbacks[0].value("reason", Json()) : Json();
+    return reason.is_string() ? reason.get<std::string>() : "some linears were not its";
+  }
+
  private:
   Json common(const std::string& name) const {
-    return {{"model", plan_.model.string()},
-            {"adapter_path", (work_ / name).string()},
-            {"engine", "mlx"},
-            {"train", true},
-            {"fine_tune_type", dora_ ? "dora" : "lora"},
-            {"num_layers", -1},
-            {"batch_size", plan_.batch_size},
-            {"max_seq_length", plan_.max_seq_length}};
+    Json request = plan_.settings;
+    request["model"] = plan_.model.string();
+    request["adapter_path"] = (work_ / name).string();
+    request["engine"] = "mlx";
+    request["train"] = true;
+    request["fine_tune_type"] = dora_ ? "dora" : "lora";
+    return request;
+  }
+
+  // The loss before the first step of a run that starts with this adapter, or a new one.
+  Result<double> look_at(const std::string& name, const fs::path& start) {
+    Json request = common(name);
+    for (const char* key : {"epochs", "lr_schedule", "resume_adapter_file"}) request.erase(key);
+    request["data"] = (work_ / "look").string();
+    if (!start.empty()) request["resume_adapter_file"] = start.string();
+    request["iters"] = 1;
+    request["learning_rate"] = 1e-12;
+    request["val_batches"] = -1;
+    const TrainingRun done = TRY(run(request, name, {}, work_ / "look"));
+    const Json value = said(name, "first_val_loss");
+    if (done.exit_status == 0 && value.is_number() && std::isfinite(value.get<double>())) return value.get<double>();
+    const Json error = said(name, "error");
+    return Error{ErrorCode::kBadData,
+                 fmt::format("its adapter has no loss: {}", error.is_string() ? error.get<std::string>() : "the evaluation ended early")};
   }
 
   Result<TrainingRun> run(const Json& settings, const std::string& name, const std::vector<std::string>& arguments, const fs::path& data) {
@@ -104,8 +123,13 @@ class Trainings {
     SandboxRequest request;
     request.argv = {trainer.string(), (folder / "request.json").string(), (folder / "trial.json").string()};
     request.argv.insert(request.argv.end(), arguments.begin(), arguments.end());
-    request.mounts = {{trainer}, {engine}, {plan_.model}, {data}, {folder, SandboxMount::Access::kWrite}};
+    request.mounts = {{trainer}, {engine}};
+    add_readable(plan_.model, request.mounts);
+    add_readable(data, request.mounts);
+    const Json adapter = settings.value("resume_adapter_file", Json());
+    if (adapter.is_string()) add_readable(adapter.get<std::string>(), request.mounts);
     for (const std::string& library : arguments) request.mounts.push_back({library});
+    request.mounts.push_back({folder, SandboxMount::Access::kWrite});
     request.environment = {{"TMPDIR", "/tmp"}};
     TRY(add_mlx(request));
     request.folder = folder;
@@ -152,6 +176,7 @@ Result<std::optional<std::string>> finish(Trainings& trainings, Arm& arm) {
     return std::optional<std::string>(error.is_string() ? error.get<std::string>()
                                                         : fmt::format("its process ended with status {}", arm.run.exit_status));
   }
+  if (auto reason = trainings.why_not_applied(arm.name)) return reason;
   const auto loss = trainings.loss(arm.name);
   if (!loss.ok() && loss.error().code != ErrorCode::kBadData) return loss.error();
   if (!loss.ok()) return std::optional<std::string>(loss.error().message);
@@ -161,44 +186,91 @@ Result<std::optional<std::string>> finish(Trainings& trainings, Arm& arm) {
 
 Json record_of(const Arm& arm) { return {{"seconds", arm.run.seconds}, {"peak_bytes", arm.run.peak_bytes}, {"loss", arm.loss}}; }
 
-}  // namespace
+TrialSample sample_of(const Arm& arm, double first_loss) {
+  return {.wall_seconds = arm.run.seconds,
+          .peak_bytes = arm.run.peak_bytes,
+          .val_loss = arm.loss,
+          .first_loss = first_loss,
+          .progress = first_loss - arm.loss};
+}
 
-Result<MlxTrainingResult> run_mlx_training(FileSystem& files, const fs::path& candidate, const fs::path& baseline, bool dora, Isolation isolation,
-                                           const MlxTrainingPlan& plan, const fs::path& work, std::uint64_t seed, const std::atomic<bool>* stop) {
-  MlxTrainingPlan absolute = plan;
-  absolute.model = fs::absolute(plan.model).lexically_normal();
-  absolute.data = fs::absolute(plan.data).lexically_normal();
-  Trainings trainings(files, dora, isolation, absolute, work, stop);
+// One line if the losses are those of different trainings. A fall of less than a ten-thousandth is rounding, not learning.
+std::optional<std::string> loss_problem(const MlxTrainingPlan& plan, double first, double baseline, double candidate) {
+  if (!(std::abs(candidate - baseline) <= plan.loss_margin * std::abs(baseline))) {
+    return fmt::format("the loss of its adapter is {:.5g}, the baseline's with the same seed {:.5g}: further than {:.2g} %", candidate, baseline,
+                       100 * plan.loss_margin);
+  }
+  constexpr double kLeastFall = 1e-4;
+  const double fall = first - baseline;
+  if (std::abs(fall) < kLeastFall * std::abs(first) || std::abs(baseline - candidate) <= plan.progress_margin * std::abs(fall)) return std::nullopt;
+  return fmt::format("the loss of its adapter fell from {:.5g} by {:.4g}, the baseline's with the same seed by {:.4g}: further than {:.2g} %", first,
+                     first - candidate, fall, 100 * plan.progress_margin);
+}
+
+// All pairs of one kind of adapter; the reason why no more, if there is one.
+Result<std::optional<std::string>> run_pairs(FileSystem& files, const MlxTrainingArms& libraries, Trainings& trainings, const MlxTrainingPlan& plan,
+                                             const fs::path& work, Random seeds, std::vector<SamplePair>& samples, Json& details) {
   TRY(trainings.prepare());
-  MlxTrainingResult result;
-  result.details = {{"iters", plan.iters}, {"pairs", Json::array()}};
+  const auto first_loss = trainings.first_loss();
+  if (!first_loss.ok() && first_loss.error().code == ErrorCode::kBadData) {
+    return Error{ErrorCode::kBadData, fmt::format("training before a pack is in it failed: {}", first_loss.error().message)};
+  }
+  if (!first_loss.ok()) return first_loss.error();
+  details = {{"first_loss", *first_loss}, {"pairs", Json::array()}};
   for (int pair = 0; pair < plan.pairs; ++pair) {
-    Random random(seed, 5000 + static_cast<std::uint64_t>(pair));
-    const std::uint64_t run_seed = random.bits();
-    Arm arms[2] = {{"baseline", baseline, {}}, {"candidate", candidate, {}}};
-    const std::size_t first = random.below(2);
+    const std::uint64_t run_seed = seeds.bits();
+    Arm arms[2] = {{"baseline", libraries.baseline, {}}, {"candidate", libraries.candidate, {}}};
+    const std::size_t first = seeds.below(2);
     for (const std::size_t number : {first, 1 - first}) {
       Arm& arm = arms[number];
       TRY(files.remove(work / arm.name));
       arm.run = TRY(trainings.train(arm.library, arm.name, run_seed));
-      const auto problem = TRY(finish(trainings, arm));
+      auto problem = TRY(finish(trainings, arm));
       if (!problem.has_value()) continue;
-      if (number == 0) return Error{ErrorCode::kInternal, fmt::format("training with the baseline failed: {}", *problem)};
-      result.reason = fmt::format("training: {}", *problem);
-      return result;
+      if (number == 0) return Error{ErrorCode::kBadData, fmt::format("training with the baseline failed: {}", *problem)};
+      return problem;
     }
-    result.details["pairs"].push_back({{"baseline", record_of(arms[0])}, {"candidate", record_of(arms[1])}});
-    if (!(std::abs(arms[1].loss - arms[0].loss) <= plan.loss_margin * std::abs(arms[0].loss))) {
-      result.reason = fmt::format("after {} steps the loss of its adapter is {:.5g}, the baseline's with the same seed {:.5g}: further than {:.2g} %",
-                                  plan.iters, arms[1].loss, arms[0].loss, 100 * plan.loss_margin);
-      return result;
+    details["pairs"].push_back({{"baseline", record_of(arms[0])}, {"candidate", record_of(arms[1])}});
+    if (auto problem = loss_problem(plan, *first_loss, arms[0].loss, arms[1].loss)) return problem;
+    samples.push_back({static_cast<std::size_t>(pair) + 1, sample_of(arms[0], *first_loss), sample_of(arms[1], *first_loss)});
+  }
+  return std::optional<std::string>();
+}
+
+// Means over slots, pair by pair.
+void add_ratios(MlxTrainingResult& result) {
+  const auto slots = static_cast<double>(result.samples.size());
+  for (const auto& [slot, pairs] : result.samples) {
+    result.log_speed.resize(pairs.size());
+    result.log_memory.resize(pairs.size());
+    for (std::size_t i = 0; i < pairs.size(); ++i) {
+      result.log_speed[i] += std::log(pairs[i].baseline.wall_seconds / pairs[i].candidate.wall_seconds) / slots;
+      result.log_memory[i] += std::log(pairs[i].baseline.peak_bytes / pairs[i].candidate.peak_bytes) / slots;
     }
-    result.log_speed.push_back(std::log(arms[0].run.seconds / arms[1].run.seconds));
-    result.log_memory.push_back(std::log(arms[0].run.peak_bytes / arms[1].run.peak_bytes));
+  }
+}
+
+}  // namespace
+
+Result<MlxTrainingResult> run_mlx_training(FileSystem& files, const MlxTrainingArms& arms, const PackManifest& manifest, Isolation isolation,
+                                           const MlxTrainingPlan& plan, const fs::path& work, std::uint64_t seed, const std::atomic<bool>* stop) {
+  MlxTrainingPlan absolute = plan;
+  absolute.model = fs::absolute(plan.model).lexically_normal();
+  absolute.data = fs::absolute(plan.data).lexically_normal();
+  MlxTrainingResult result;
+  result.details = Json::object();
+  for (const bool dora : {false, true}) {
+    const std::string slot = dora ? "dora_linear" : "lora_linear";
+    if (!manifest.serves(slot)) continue;
+    Trainings trainings(files, dora, isolation, absolute, work, stop);
+    const Random seeds(seed, dora ? 5001 : 5000);
+    const auto problem = TRY(run_pairs(files, arms, trainings, plan, work, seeds, result.samples[slot], result.details[slot]));
+    if (!problem) continue;
+    result.reason = fmt::format("{}: training: {}", slot, *problem);
+    return result;
   }
   result.passed = true;
-  result.details["speedup"] = std::exp(summarize(result.log_speed).mean);
-  result.details["memory_saving"] = std::exp(summarize(result.log_memory).mean);
+  add_ratios(result);
   return result;
 }
 
