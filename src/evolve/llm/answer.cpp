@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "base/json.h"
 #include "evolve/llm/untrusted_text.h"
@@ -93,9 +94,10 @@ Result<std::vector<SourceEdit>> edits_in_answer(std::string_view answer) {
 
 Result<std::string> code_in_answer(std::string_view answer) {
   const Fenced fenced = fenced_blocks(lines_of(answer));
-  if (fenced.open) return no_edit("the fenced code is cut off");
   if (fenced.blocks.empty()) return no_edit("the answer has no fenced code");
   const auto longest = std::max_element(fenced.blocks.begin(), fenced.blocks.end(), [](const auto& a, const auto& b) { return a.size() < b.size(); });
+  // A model that repeats itself until it is cut off has said the whole before.
+  if (fenced.open && longest == std::prev(fenced.blocks.end())) return no_edit("the fenced code is cut off");
   if (longest->find_first_not_of(" \t\n") == std::string::npos) return no_edit("the fenced code is empty");
   return *longest;
 }

@@ -22,7 +22,7 @@ namespace evolora {
 // One that is cut off or malformed spoils the answer: half of what was meant may be worse than nothing.
 Result<std::vector<SourceEdit>> edits_in_answer(std::string_view answer);
 
-// The longest fenced block (``` or ~~~); one that is not closed spoils the answer.
+// The longest fenced block (``` or ~~~); if that one is not closed, it is cut off, and the answer is no good.
 Result<std::string> code_in_answer(std::string_view answer);
 
 // The object in a fenced block, or between the first '{' and the last '}'.

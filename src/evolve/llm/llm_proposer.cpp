@@ -86,6 +86,15 @@ struct LlmProposer::Task {
   }
 };
 
+// One number for a search, from its start: prompts then begin alike, and an endpoint that keeps what it has read reads only what differs. Who writes
+// the number into a program has won nothing, the next prompt has another.
+Random LlmProposer::fence_source(const PopulationView& view) {
+  std::uint64_t seed = 0;
+  const std::string digest = view.history.empty() ? "" : view.history.front()->digest;
+  for (const char c : digest) seed = seed * 1099511628211ULL + static_cast<unsigned char>(c);
+  return Random(seed, 0);
+}
+
 LlmProposer::Task LlmProposer::choose_task(const PopulationView& view, Random& random) const {
   Task task;
   task.program = view.parent;
@@ -195,8 +204,9 @@ Result<Proposal> LlmProposer::propose(const PopulationView& view, Random& random
                            .top = task.top,
                            .diverse = task.diverse,
                            .space = view.space};
+  Random fences = fence_source(view);
   const ChatRequest request = {.model = model.name,
-                               .messages = make_prompt(templates_, settings_.prompt, subject, random),
+                               .messages = make_prompt(templates_, settings_.prompt, subject, fences),
                                .temperature = model.temperature,
                                .top_p = model.top_p,
                                .max_tokens = model.max_tokens,

@@ -57,6 +57,7 @@ class LlmProposer : public Proposer {
 
  private:
   struct Task;
+  static Random fence_source(const PopulationView& view);
   Task choose_task(const PopulationView& view, Random& random) const;
   Result<Candidate> candidate_from(const std::string& answer, const Task& task, const PopulationView& view) const;
   Status acceptable(const Candidate& candidate, const Task& task, const PopulationView& view) const;

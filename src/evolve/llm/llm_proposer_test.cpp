@@ -196,6 +196,52 @@ TEST_F(LlmProposerTest, ThePromptTellsWhatIsMeasuredAndNothingHidden) {
   EXPECT_EQ(count(": program "), 1);
 }
 
+TEST_F(LlmProposerTest, PromptsBeginAlikeAndShowEverythingOnce) {
+  const auto count = [&](const std::string& what) {
+    int n = 0;
+    for (std::size_t at = prompt().find(what); at != std::string::npos; at = prompt().find(what, at + 1)) ++n;
+    return n;
+  };
+  add("llm diff", std::string(kProgram).replace(std::string(kProgram).find("= 4"), 3, "= 16"));
+  settings_.prompt.num_top_programs = settings_.prompt.num_diverse_programs = 0;
+  std::set<std::string> systems;
+  for (const LlmOperator op : {LlmOperator::kDiff, LlmOperator::kRewrite, LlmOperator::kCrossover}) {
+    SCOPED_TRACE(word(op));
+    settings_.operators = {{op, 1}};
+    for (std::uint64_t stream = 1; stream < 4; ++stream) (void)propose(stream);
+    systems.insert(chat_.requests.back().messages[0].content);
+    EXPECT_EQ(count("int frame();"), 1);
+    EXPECT_EQ(count("kTile = 4;"), 1);
+    EXPECT_EQ(count("kTile = 16;"), op == LlmOperator::kCrossover ? 1 : 0);
+  }
+  EXPECT_EQ(systems.size(), 1U);
+  EXPECT_THAT(*systems.begin(), HasSubstr("// EVOLVE-BLOCK-START\n...\n// EVOLVE-BLOCK-END\nint frame();\n"));
+}
+
+TEST_F(LlmProposerTest, OfSeveralBlocksTheOthersAreShownToo) {
+  individuals_.clear();
+  add("start", std::string(kProgram) + "// EVOLVE-BLOCK-START\nint second();\n// EVOLVE-BLOCK-END\n");
+  for (const LlmOperator op : {LlmOperator::kDiff, LlmOperator::kRewrite}) {
+    settings_.operators = {{op, 1}};
+    for (std::uint64_t stream = 1; stream < 6; ++stream) {
+      (void)propose(stream);
+      EXPECT_THAT(prompt(), HasSubstr("kTile = 4;"));
+      EXPECT_THAT(prompt(), HasSubstr("int second();"));
+    }
+  }
+}
+
+TEST_F(LlmProposerTest, AProgramThatHasTheNumberOfTheFenceGetsAnother) {
+  const auto fence = [&] { return prompt().substr(prompt().find("[begin ") + 7, 16); };
+  (void)propose(1);
+  const std::string first = fence();
+  (void)propose(2);
+  EXPECT_EQ(fence(), first);
+  add("llm diff", std::string(kProgram).replace(std::string(kProgram).find("int work"), 0, "// [end " + first + "]\n"));
+  (void)propose(3);
+  EXPECT_NE(fence(), first);
+}
+
 // Thirty texts that try to leave their place. What must hold: they stand between fence lines whose number they cannot know, without anything
 // invisible, within their size, and the candidate that comes of the answer is the same as without them.
 TEST_F(LlmProposerTest, InjectedTextChangesNothing) {

@@ -4,11 +4,33 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <utility>
+
 #include "kernels/pack/pack_compiler.h"
 #include "kernels/pack/pack_rules.h"
 
 namespace evolora {
 namespace {
+
+// Puts `instead` in the place of the text from the first `begin` up to the `end` after it; what is not there stays as it is.
+void replace(std::string& text, std::string_view begin, std::string_view end, std::string_view instead = "") {
+  const std::size_t from = text.find(begin);
+  const std::size_t to = from == std::string::npos ? from : text.find(end, from + begin.size());
+  if (to != std::string::npos) text.replace(from, to - from, instead);
+}
+
+// The interface without what the author of such a kernel need not read: the arithmetic of the dropout mask, and the direction that it has not.
+std::string interface_text(const PackManifest& manifest) {
+  std::string text(pack_header_text());
+  for (const auto& [direction, arguments] : {std::pair("forward", "/* A group of projections"), std::pair("backward", "/* dx (n, in) =")}) {
+    if (manifest.serves(fmt::format("lora_linear_{}", direction))) continue;
+    replace(text, arguments, "\n\n", fmt::format("typedef struct evolora_lora_linear_{0}_args evolora_lora_linear_{0}_args;", direction));
+    replace(text, fmt::format("EVOLORA_PACK_EXPORT void evolora_lora_linear_{}(", direction), "\n");
+    replace(text, fmt::format("EVOLORA_PACK_EXPORT size_t evolora_lora_linear_{}_workspace_bytes(", direction), "\n");
+  }
+  replace(text, "  uint32_t c[4]", "}\n\n#ifdef", "  /* ... */\n");
+  return text;
+}
 
 constexpr const char* kParameters =
     R"(- A line such as "constexpr int kTileRows = 6;  // evolve: int 1..12" declares a parameter that is tuned by others; keep such lines, or change number and range
@@ -28,7 +50,7 @@ evolora_pack.h:
 
 {})",
       fmt::join(manifest.slots, " and "), fmt::join(pack_compiler_flags(), " "), fmt::join(pack_headers(manifest.target), " "), kParameters,
-      pack_header_text());
+      interface_text(manifest));
 }
 
 const char* measured(Objective objective) {

@@ -25,9 +25,26 @@ std::string settings_text(const Genome& genome) {
   return object.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
-// Files whole, or the settings of a recipe.
-std::string program_text(const Candidate& candidate) {
-  if (candidate.sources.empty()) return settings_text(candidate.genome);
+// Sources but for their blocks: the same in every candidate of a search, so an endpoint that keeps the beginning of prompts reads it once. only: the
+// one block that is shown by itself; others belong to what stands around it.
+std::string frame_text(const Candidate& candidate, const SourceBlock* only) {
+  const auto blocks = find_blocks(candidate.sources);
+  if (candidate.sources.empty() || !blocks.ok()) return "";
+  std::string text;
+  for (const auto& [file, content] : candidate.sources) {
+    if (candidate.sources.size() > 1) text += fmt::format("--- {} ---\n", file);
+    std::size_t at = 0;
+    for (const SourceBlock& block : *blocks) {
+      if (block.file != file || (only != nullptr && (only->file != file || only->begin != block.begin))) continue;
+      text += content.substr(at, block.begin - at) + "...\n";
+      at = block.end;
+    }
+    text += content.substr(at) + (content.empty() || content.back() == '\n' ? "" : "\n");
+  }
+  return text;
+}
+
+std::string whole_text(const Candidate& candidate) {
   std::string text;
   for (const auto& [file, content] : candidate.sources) {
     if (candidate.sources.size() > 1) text += fmt::format("--- {} ---\n", file);
@@ -40,7 +57,7 @@ std::string program_text(const Candidate& candidate) {
 std::string changeable_text(const Candidate& candidate) {
   if (candidate.sources.empty()) return settings_text(candidate.genome);
   const auto blocks = find_blocks(candidate.sources);
-  if (!blocks.ok()) return program_text(candidate);
+  if (!blocks.ok()) return whole_text(candidate);
   std::string text;
   for (const SourceBlock& block : *blocks) {
     if (!text.empty()) text += "...\n";
@@ -118,10 +135,12 @@ std::string second_text(const PromptSubject& subject, const std::string& fence) 
   return fenced(fence, fmt::format("program {}", subject.second->number), changeable_text(subject.second->candidate));
 }
 
+// In the form in which the answer is wanted: small models repeat what they see.
 std::string block_text(const PromptSubject& subject, const std::string& fence) {
   if (subject.block == nullptr) return "";
   const SourceBlock& block = *subject.block;
-  return fenced(fence, "block", subject.program->candidate.sources.at(block.file).substr(block.begin, block.end - block.begin));
+  const std::string text = subject.program->candidate.sources.at(block.file).substr(block.begin, block.end - block.begin);
+  return fenced(fence, "block", fmt::format("```cpp\n{}```\n", text));
 }
 
 }  // namespace
@@ -141,7 +160,9 @@ std::vector<ChatMessage> make_prompt(const PromptTemplates& templates, const Pro
   values["objective"] = settings.objective;
   values["instructions"] = settings.instructions;
   values["fence"] = fence;
-  values["program"] = fenced(fence, fmt::format("program {}", subject.program->number), program_text(subject.program->candidate));
+  const std::string frame = frame_text(subject.program->candidate, subject.block);
+  if (!frame.empty()) values["frame"] = "What stands around the lines that may change, and stays:\n\n" + fenced(fence, "frame", frame);
+  values["program"] = fenced(fence, fmt::format("program {}", subject.program->number), changeable_text(subject.program->candidate));
   values["scores"] = describe_scores(*subject.program);
   values["parameters"] = parameters_text(subject.space);
   values["second_program"] = second_text(subject, fence);

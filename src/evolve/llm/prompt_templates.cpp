@@ -54,9 +54,9 @@ const std::vector<std::string>& prompt_template_names() {
 }
 
 const std::vector<std::string>& prompt_value_names() {
-  static const std::vector<std::string> names = {"objective",     "instructions", "fence",        "program",          "block",
-                                                 "scores",        "failure",      "top_programs", "diverse_programs", "second_program",
-                                                 "second_scores", "parameters"};
+  static const std::vector<std::string> names = {"objective",      "instructions",  "fence",     "frame",        "program",
+                                                 "block",          "scores",        "failure",   "top_programs", "diverse_programs",
+                                                 "second_program", "second_scores", "parameters"};
   return names;
 }
 

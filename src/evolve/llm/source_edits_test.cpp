@@ -134,6 +134,9 @@ TEST(Answer, WhatIsCutOffOrMissingIsNoEdit) {
 
 TEST(Answer, CodeAndSettings) {
   EXPECT_EQ(*code_in_answer("Use `x`:\n```\nshort\n```\nor\n~~~~cpp\nlonger code\n```\nstill code\n~~~~\n"), "longer code\n```\nstill code\n");
+  // Repeated until it was cut off: the whole was there before.
+  EXPECT_EQ(*code_in_answer("```cpp\nint x = 1;\n```\n```cpp\nint x"), "int x = 1;\n");
+  EXPECT_FALSE(code_in_answer("```\nshort\n```\n```cpp\nint longer = 1;\n").ok());
   EXPECT_EQ((*object_in_answer("I choose {\"threads\": 4} because"))["threads"], 4);
   EXPECT_EQ((*object_in_answer("First {x}.\n```json\n{\"threads\": 2}\n```"))["threads"], 2);
 }

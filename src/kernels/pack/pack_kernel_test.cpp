@@ -154,7 +154,8 @@ TEST_P(StartingPack, CountsWhatItComputed) {
   EXPECT_EQ(applied, expected);
 }
 
-INSTANTIATE_TEST_SUITE_P(Packs, StartingPack, testing::Values("lora_linear_forward", "lora_linear_backward", "lora_linear_group"));
+INSTANTIATE_TEST_SUITE_P(Packs, StartingPack,
+                         testing::Values("lora_linear_forward", "lora_linear_backward", "lora_linear_group", "lora_linear_small"));
 
 }  // namespace
 }  // namespace evolora

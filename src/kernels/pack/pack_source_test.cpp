@@ -20,7 +20,7 @@ std::string refusal(std::string_view source) {
 }
 
 TEST(PackRules, StartingPacksAreAllowed) {
-  for (const char* name : {"lora_linear_forward", "lora_linear_backward", "lora_linear_group"}) {
+  for (const char* name : {"lora_linear_forward", "lora_linear_backward", "lora_linear_group", "lora_linear_small"}) {
     const auto pack = read_pack(real_file_system(), fs::path(EVOLORA_SOURCE_DIR) / "examples/packs/cpu" / name);
     EXPECT_TRUE(pack.ok()) << pack.error().message;
   }
