@@ -60,7 +60,14 @@ class SourceJudge::Cascade : public PackGates {
 
  private:
   using Started = Result<std::unique_ptr<TimedRunner>>;
-  Started start_timed(const fs::path& library, PackTrust trust, std::size_t bytes, std::uint64_t layout) const {
+
+  // From a copy of its own: the pages that a file was read into are those of every process that loads it, and would be luck that stays with an arm.
+  Started start_timed(const fs::path& library, PackTrust trust, std::size_t bytes, std::uint64_t layout) {
+    const fs::path copy = options_.work / "timed.so";
+    const MappedFile content = TRY(files_.map(library));
+    const std::unique_ptr<WritableFile> file = TRY(files_.create(copy));
+    TRY(file->write(content.bytes()));
+    TRY(file->close());
     const WorkerOptions options{.isolation = options_.isolation,
                                 .trust = trust,
                                 .threads = options_.threads,
@@ -68,7 +75,9 @@ class SourceJudge::Cascade : public PackGates {
                                 .input_bytes = bytes,
                                 .output_bytes = bytes,
                                 .layout = layout};
-    return std::unique_ptr<TimedRunner>(TRY(WorkerRunner::start(library, options)));
+    auto worker = WorkerRunner::start(copy, options);
+    TRY(files_.remove(copy));
+    return std::unique_ptr<TimedRunner>(TRY(std::move(worker)));
   }
 
   const SourceJudgeOptions& options_;
