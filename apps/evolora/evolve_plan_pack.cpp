@@ -92,11 +92,9 @@ Status plan_cpu_pack(const EvolveArguments& a, const TrainFlags& flags, const Js
     judge.threads = threads == 0 ? std::min(available_cpus(), kWorkerMaxThreads) : threads.get<int>();
   }
   const Rows rows = rows_of(a);
-  judge.shapes = smollm2_shapes(rows.search);
-  judge.held_out_shapes = smollm2_shapes(rows.held_out);
-  if (const auto model = TRY(timed_model(a, given, {"threads"}))) {
-    judge.shapes = TRY(shapes_of_model(files, *model, rank_of(given), rows.search));
-    judge.held_out_shapes = TRY(shapes_of_model(files, *model, rank_of(given), rows.held_out));
+  const auto model = TRY(timed_model(a, given, {"threads"}));
+  for (const auto& [shapes, count] : {std::pair(&judge.shapes, rows.search), {&judge.held_out_shapes, rows.held_out}}) {
+    *shapes = model ? TRY(shapes_of_model(files, *model, rank_of(given), count)) : smollm2_shapes(count);
   }
   if (!a.kernels_only) judge.training = TRY(cpu_training(a, flags, files, judge.objective));
   return {};
@@ -130,11 +128,9 @@ Status plan_mlx_pack(const EvolveArguments& a, const TrainFlags& flags, const Js
   const Rows rows = rows_of(a);
   judge.pairs = MlxSourceJudgeOptions{}.pairs;
   TRY(check_mlx_settings(a, given, manifest));
-  judge.mlx_shapes = mlx_shapes(manifest, rank_of(given), rows.search);
-  judge.mlx_held_out_shapes = mlx_shapes(manifest, rank_of(given), rows.held_out);
-  if (const auto model = TRY(timed_model(a, given, {}))) {
-    judge.mlx_shapes = TRY(mlx_shapes_of_model(files, *model, manifest, rank_of(given), rows.search));
-    judge.mlx_held_out_shapes = TRY(mlx_shapes_of_model(files, *model, manifest, rank_of(given), rows.held_out));
+  const auto model = TRY(timed_model(a, given, {}));
+  for (const auto& [shapes, count] : {std::pair(&judge.mlx_shapes, rows.search), {&judge.mlx_held_out_shapes, rows.held_out}}) {
+    *shapes = model ? TRY(mlx_shapes_of_model(files, *model, manifest, rank_of(given), count)) : mlx_shapes(manifest, rank_of(given), count);
   }
   if (a.kernels_only) return {};
   Json common = TRY(judged_training_settings(flags, files, "mlx", {}));

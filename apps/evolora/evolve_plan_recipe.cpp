@@ -78,9 +78,7 @@ Result<RecipeJudgeSettings> training_judge_settings(const EvolveArguments& a, Js
   constexpr std::int64_t kPairs = 3;
   settings.pairs = static_cast<std::size_t>(a.pairs > 0 ? a.pairs : kPairs);
   settings.confirm_pairs = static_cast<std::size_t>(a.confirm_pairs);
-  const GrowthLimits limits = TRY(growth_limits(a, objective));
-  settings.memory_may_grow = limits.memory;
-  settings.time_may_grow = limits.time;
+  settings.limits = TRY(growth_limits(a, objective));
   settings.loss_margin = TRY(share_of_flag("--loss-margin", a.loss_margin));
   settings.progress_margin = TRY(share_of_flag("--progress-margin", a.progress_margin));
   settings.model_sha256 = TRY(digest_of_files(files, common["model"].get<std::string>()));

@@ -4,7 +4,6 @@
 #include <algorithm>
 
 #include "base/file_lock.h"
-#include "evolve/growth_limits.h"
 #include "evolve/judge/artifact_text.h"
 #include "evolve/judge/mlx/mlx_training.h"
 #include "evolve/judge/worker_connection.h"
@@ -15,8 +14,6 @@ namespace evolora {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-constexpr std::size_t kReasonBytes = 400;
 
 class MlxTrainingJudge : public Judge {
  public:
@@ -38,8 +35,7 @@ class MlxTrainingJudge : public Judge {
     Judgement out = TRY(train(candidate, held_out, "bench", seed, stop, result));
     if (out.outcome != Outcome::kScored) return out;
     judge_losses(result, out);
-    const GrowthLimits limits{.memory = options_.settings.memory_may_grow, .time = options_.settings.time_may_grow};
-    if (const auto problem = growth_problem(limits, out); problem && out.outcome == Outcome::kScored) {
+    if (const auto problem = growth_problem(options_.settings.limits, out); problem && out.outcome == Outcome::kScored) {
       out.outcome = Outcome::kRejected;
       out.reason = *problem;
     }
@@ -56,10 +52,7 @@ class MlxTrainingJudge : public Judge {
     plan.pairs = static_cast<int>(pairs);
     plan.loss_margin = settings.loss_margin;
     plan.progress_margin = settings.progress_margin;
-    // As for recipes: nothing is known of how long one takes before one has ended.
-    constexpr double kLongestSeconds = 3600, kLeastSeconds = 30, kPatience = 10;
-    plan.run_seconds = slowest_baseline_ > 0 ? std::max(kLeastSeconds, kPatience * slowest_baseline_) : kLongestSeconds;
-    if (settings.timeout_seconds > 0) plan.run_seconds = settings.timeout_seconds;
+    plan.run_seconds = trial_seconds_limit(settings, slowest_baseline_);
     return plan;
   }
 
@@ -77,9 +70,7 @@ class MlxTrainingJudge : public Judge {
     Judgement out;
     out.gate = gate;
     out.outcome = result.passed ? Outcome::kScored : Outcome::kRejected;
-    out.reason = artifact_text(result.reason, kReasonBytes);
-    std::replace(out.reason.begin(), out.reason.end(), '\n', ' ');
-    out.artifact = out.reason;
+    out.reason = out.artifact = artifact_line(result.reason);
     out.log_speed = result.log_speed;
     out.log_memory = result.log_memory;
     out.details = result.details;

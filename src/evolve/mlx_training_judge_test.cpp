@@ -36,7 +36,7 @@ class MlxTrainingJudges : public testing::Test {
                        {"learning_rate", 1e-3}};
     settings.pairs = 1;
     settings.confirm_pairs = 2;
-    settings.time_may_grow = 1000;
+    settings.limits.time = 1000;
     settings.model_sha256 = *digest_of_files(files_, model);
     settings.data_sha256 = *digest_of_files(files_, folder_ / "data");
     options_.manifest = start_.manifest;
@@ -122,7 +122,7 @@ TEST_F(MlxTrainingJudges, APackThatDoesNotApplyIsNoTrainingOfIt) {
 }
 
 TEST_F(MlxTrainingJudges, InAConfirmationTheLimitsHold) {
-  options_.settings.memory_may_grow = 0;
+  options_.settings.limits.memory = 0;
   options_.settings.common["iters"] = 1;
   // A sum of 32 MB of ones that changes nothing.
   const fs::path larger = changed("return linear.bias ?",

@@ -10,7 +10,6 @@
 #include "base/file_lock.h"
 #include "engine/recipe_json.h"
 #include "evolve/data_halves.h"
-#include "evolve/growth_limits.h"
 #include "evolve/recipe_space.h"
 #include "evolve/timing_lease.h"
 #include "measure/bench_folder.h"
@@ -22,9 +21,6 @@ namespace evolora {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-// Of a trial while nothing is known of how long one takes: a candidate may hang in its very first.
-constexpr double kLongestSeconds = 3600;
 
 constexpr std::uint64_t kSeeds = std::uint64_t{1} << 31;  // what a training request takes
 
@@ -61,7 +57,7 @@ class RecipeJudge : public Judge {
     BenchPlan plan = TRY(bench_plan(candidate, seed, folder, "confirm"));
     plan.common["batch_size"] = confirm_batch_size(settings_.common);
     plan.looks = {settings_.confirm_pairs};
-    plan.timeout_seconds = settings_.timeout_seconds > 0 ? settings_.timeout_seconds : kLongestSeconds;
+    plan.timeout_seconds = trial_seconds_limit(settings_, 0);  // other batches: what the search knows of times does not bind them
     std::vector<TrialRecord> records = TRY(records_of(folder, plan));
     BenchObserver silent;
     const Assessment assessment = TRY(run_paired_bench(files_, folder, plan, records, silent, stop, training_.launcher));
@@ -96,9 +92,10 @@ class RecipeJudge : public Judge {
     plan.rules.loss_margin = settings_.loss_margin;
     plan.rules.progress_margin = settings_.progress_margin;
     // One margin for both claims; that the wanted one is better is tested by itself, over all finalists.
-    const double growth = settings_.objective == Objective::kSpeed    ? settings_.memory_may_grow
-                          : settings_.objective == Objective::kMemory ? settings_.time_may_grow
-                                                                      : std::min(settings_.memory_may_grow, settings_.time_may_grow);
+    const GrowthLimits& limits = settings_.limits;
+    const double growth = settings_.objective == Objective::kSpeed    ? limits.memory
+                          : settings_.objective == Objective::kMemory ? limits.time
+                                                                      : std::min(limits.memory, limits.time);
     plan.rules.regression_margin = growth / (1 + growth);
     for (const auto& [arm, name, recipe] :
          {std::tuple(&plan.baseline, "baseline", settings_.baseline), std::tuple(&plan.candidate, "candidate", TRY(recipe_of(candidate)))}) {
@@ -139,11 +136,7 @@ class RecipeJudge : public Judge {
     const fs::path work = folder_ / "work";
     TRY(files_.remove(work));
     BenchPlan plan = TRY(bench_plan(candidate, seed, work, "search"));
-    constexpr double kPatience = 10;
-    constexpr double kLeastSeconds = 30;
-    plan.timeout_seconds = settings_.timeout_seconds > 0 ? settings_.timeout_seconds
-                           : slowest_baseline_ > 0       ? std::max(kLeastSeconds, kPatience * slowest_baseline_)
-                                                         : kLongestSeconds;
+    plan.timeout_seconds = trial_seconds_limit(settings_, slowest_baseline_);
     TrialRunner runner = TRY(TrialRunner::create(files_, work, plan, training_.launcher));
     out.cell = recipe_cell(candidate.genome);
     out.details = {{"baseline", Json::array()}, {"candidate", Json::array()}};
@@ -212,7 +205,7 @@ class RecipeJudge : public Judge {
 
   void judge_limits(Judgement& out) const {
     if (out.outcome != Outcome::kScored) return;
-    const auto problem = growth_problem(settings_.objective, {.memory = settings_.memory_may_grow, .time = settings_.time_may_grow}, out);
+    const auto problem = growth_problem(settings_.objective, settings_.limits, out);
     if (!problem) return;
     out.outcome = Outcome::kRejected;
     out.reason = *problem;
@@ -232,6 +225,13 @@ class RecipeJudge : public Judge {
 };
 
 }  // namespace
+
+double trial_seconds_limit(const RecipeJudgeSettings& settings, double slowest_baseline) {
+  // The longest while nothing is known of how long one takes: a candidate may hang in its very first.
+  constexpr double kLongestSeconds = 3600, kLeastSeconds = 30, kPatience = 10;
+  if (settings.timeout_seconds > 0) return settings.timeout_seconds;
+  return slowest_baseline > 0 ? std::max(kLeastSeconds, kPatience * slowest_baseline) : kLongestSeconds;
+}
 
 std::int64_t confirm_batch_size(const Json& common) { return batch_size_of(common) == 1 ? 2 : batch_size_of(common) / 2; }
 

@@ -10,6 +10,7 @@
 
 #include "base/file_system.h"
 #include "evolve/fitness.h"
+#include "evolve/growth_limits.h"
 #include "evolve/judge.h"
 #include "measure/bench_plan.h"
 #include "measure/trial_runner.h"
@@ -24,8 +25,7 @@ struct RecipeJudgeSettings {
   std::size_t pairs = 3;        // of a judging; the first is the training gate
   std::size_t again_pairs = 2;  // of a re-measurement
   std::size_t confirm_pairs = 10;
-  double memory_may_grow = 0.5;  // candidates that surely need more are rejected when speed is wanted, and are never confirmed
-  double time_may_grow = 0.5;    // the same when memory is wanted
+  GrowthLimits limits;  // candidates that surely need more memory are rejected when speed is wanted, more time when memory is; neither is confirmed
   double loss_margin = 0.01;
   double progress_margin = 0.01;
   double timeout_seconds = 0;  // of a trial; 0: ten times the slowest baseline so far, at least 30 s; an hour before one is known
@@ -38,6 +38,8 @@ nlohmann::ordered_json recipe_judge_to_json(const RecipeJudgeSettings& settings)
 // kBadData naming source and field.
 Result<RecipeJudgeSettings> recipe_judge_from_json(const nlohmann::ordered_json& json, const std::string& source);
 
+// How long a trial may take that is judged by these settings, when the slowest baseline so far took slowest_baseline seconds; 0: none has ended.
+double trial_seconds_limit(const RecipeJudgeSettings& settings, double slowest_baseline);
 // Of confirmations: another than the search's.
 std::int64_t confirm_batch_size(const nlohmann::ordered_json& common);
 // Writes the halves of the data to folder/data (data_halves.h). kBadData if model or data are not what the settings say, or a half is too small for a

@@ -21,8 +21,8 @@ Json recipe_judge_to_json(const RecipeJudgeSettings& s) {
           {"pairs", s.pairs},
           {"again_pairs", s.again_pairs},
           {"confirm_pairs", s.confirm_pairs},
-          {"memory_may_grow", s.memory_may_grow},
-          {"time_may_grow", s.time_may_grow},
+          {"memory_may_grow", s.limits.memory},
+          {"time_may_grow", s.limits.time},
           {"loss_margin", s.loss_margin},
           {"progress_margin", s.progress_margin},
           {"timeout_seconds", s.timeout_seconds},
@@ -53,8 +53,8 @@ Result<RecipeJudgeSettings> recipe_judge_from_json(const Json& json, const std::
     if (!json.contains(field) || !json[field].is_number_integer() || json[field] < 1 || json[field] > 1000) return bad(field, "1 to 1000");
     *target = json[field].get<std::size_t>();
   }
-  for (const auto& [field, target] : {std::pair("memory_may_grow", &s.memory_may_grow),
-                                      {"time_may_grow", &s.time_may_grow},
+  for (const auto& [field, target] : {std::pair("memory_may_grow", &s.limits.memory),
+                                      {"time_may_grow", &s.limits.time},
                                       {"loss_margin", &s.loss_margin},
                                       {"progress_margin", &s.progress_margin},
                                       {"timeout_seconds", &s.timeout_seconds}}) {

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "evolve/pack/init.h"
 #include "evolve/pack/pack_candidate.h"
 #include "evolve/pack_judge.h"
 #include "evolve/recipe_judge.h"
@@ -63,8 +64,7 @@ Status export_candidate(FileSystem& files, const fs::path& folder, const SearchP
 Result<std::string> training_flags(const SearchPlan& plan) {
   if (!searches_pack(plan)) return std::string();
   const PackJudgeSettings settings = TRY(pack_judge_from_json(plan.judge, "plan"));
-  if (settings.manifest.target != PackTarget::kMlx) return std::string();
-  return fmt::format("--engine mlx --fine-tune-type {}", settings.manifest.serves("dora_linear") ? "dora" : "lora");
+  return training_flags(settings.manifest);
 }
 
 Result<std::map<std::string, std::string>> program_text(const SearchPlan& plan, const Candidate& candidate) {

@@ -36,4 +36,13 @@ std::string artifact_text(std::string_view text, std::size_t limit) {
   return out.substr(0, head) + std::string(kGap) + out.substr(tail);
 }
 
+std::string artifact_line(std::string_view text) {
+  constexpr std::size_t kLineBytes = 400;
+  std::string line = artifact_text(text, kLineBytes);
+  for (char& c : line) {
+    if (c == '\n' || c == '\t') c = ' ';
+  }
+  return line;
+}
+
 }  // namespace evolora

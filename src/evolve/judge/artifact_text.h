@@ -13,4 +13,7 @@ namespace evolora {
 // loses its middle: first errors say most, last lines say how it ended.
 std::string artifact_text(std::string_view text, std::size_t limit = kArtifactBytes);
 
+// The same as one line, for Judgement::reason.
+std::string artifact_line(std::string_view text);
+
 }  // namespace evolora

@@ -18,8 +18,6 @@
 namespace evolora {
 namespace {
 
-constexpr std::size_t kReasonBytes = 400;
-
 // Keeps the compiler's words, of which compile_pack passes on the first only.
 class ListeningCompiler final : public PackCompiler {
  public:
@@ -145,10 +143,7 @@ Result<bool> PackGates::refuse_times(const std::string& reason, bool too_fast) {
 
 Result<bool> PackGates::reject(const std::string& reason, const std::string& words) {
   judgement_.outcome = Outcome::kRejected;
-  judgement_.reason = artifact_text(reason, kReasonBytes);
-  for (char& c : judgement_.reason) {
-    if (c == '\n' || c == '\t') c = ' ';
-  }
+  judgement_.reason = artifact_line(reason);
   judgement_.artifact = artifact_text(words.empty() ? reason : words);
   return false;
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/json.h"
+#include "evolve/judge/shape_reader.h"
 #include "formats/quantization_config.h"
 #include "model/spec.h"
 
@@ -14,31 +15,13 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr std::int64_t kMost = std::int64_t{1} << 24;  // rows or columns of anything that is timed
-
 DType weight_type(const Json& config) {
   const Json word = config.value("torch_dtype", Json());
   return word == "bfloat16" ? DType::kBF16 : word == "float32" ? DType::kF32 : DType::kF16;
 }
 
-struct Reader {
-  const Json& json;
-  const std::string& source;
-
-  Error expected(const char* field, const char* what) const {
-    return Error{ErrorCode::kBadData,
-                 fmt::format("{}: field '{}': expected {}, got {}", source, field, what, json.contains(field) ? json[field].dump() : "nothing")};
-  }
-  Result<std::int64_t> whole(const char* field, std::int64_t low) const {
-    if (!json.contains(field) || !json[field].is_number_integer() || json[field] < low || json[field] > kMost) {
-      return expected(field, "a whole number");
-    }
-    return json[field].get<std::int64_t>();
-  }
-};
-
 Result<ProblemShape> shape_from_json(const Json& json, const std::string& source) {
-  const Reader reader{json, source};
+  const ShapeReader reader{json, source};
   ProblemShape shape;
   shape.bits = static_cast<int>(TRY(reader.whole("bits", 0)));
   shape.group_size = static_cast<int>(TRY(reader.whole("group_size", 0)));
@@ -52,7 +35,7 @@ Result<ProblemShape> shape_from_json(const Json& json, const std::string& source
   }
   for (const Json& each : json["projections"]) {
     if (!each.is_object()) return reader.expected("projections", "a list of objects");
-    const Reader inside{each, source};
+    const ShapeReader inside{each, source};
     shape.projections.push_back(
         {.out = TRY(inside.whole("out", 1)), .rank = TRY(inside.whole("rank", 0)), .bias = each.value("bias", Json()) == true});
   }
@@ -94,12 +77,7 @@ Json shapes_to_json(const std::vector<ProblemShape>& shapes) {
   return out;
 }
 
-Result<std::vector<ProblemShape>> shapes_from_json(const Json& json, const std::string& source) {
-  if (!json.is_array() || json.empty()) return Error{ErrorCode::kBadData, source + ": expected a list of shapes"};
-  std::vector<ProblemShape> shapes;
-  for (const Json& each : json) shapes.push_back(TRY(shape_from_json(each, source)));
-  return shapes;
-}
+Result<std::vector<ProblemShape>> shapes_from_json(const Json& json, const std::string& source) { return read_shapes(json, source, shape_from_json); }
 
 std::size_t most_call_bytes(const std::vector<ProblemShape>& shapes) {
   constexpr std::int64_t kFloat = 4;

@@ -25,17 +25,14 @@ std::string settings_text(const Genome& genome) {
   return object.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
-// Sources but for their blocks: the same in every candidate of a search, so an endpoint that keeps the beginning of prompts reads it once. only: the
-// one block that is shown by itself; others belong to what stands around it.
-std::string frame_text(const Candidate& candidate, const SourceBlock* only) {
-  const auto blocks = find_blocks(candidate.sources);
-  if (candidate.sources.empty() || !blocks.ok()) return "";
+// Sources without what stands in these blocks.
+std::string sources_text(const Candidate& candidate, const std::vector<SourceBlock>& without) {
   std::string text;
   for (const auto& [file, content] : candidate.sources) {
     if (candidate.sources.size() > 1) text += fmt::format("--- {} ---\n", file);
     std::size_t at = 0;
-    for (const SourceBlock& block : *blocks) {
-      if (block.file != file || (only != nullptr && (only->file != file || only->begin != block.begin))) continue;
+    for (const SourceBlock& block : without) {
+      if (block.file != file) continue;
       text += content.substr(at, block.begin - at) + "...\n";
       at = block.end;
     }
@@ -44,20 +41,20 @@ std::string frame_text(const Candidate& candidate, const SourceBlock* only) {
   return text;
 }
 
-std::string whole_text(const Candidate& candidate) {
-  std::string text;
-  for (const auto& [file, content] : candidate.sources) {
-    if (candidate.sources.size() > 1) text += fmt::format("--- {} ---\n", file);
-    text += content + (content.empty() || content.back() == '\n' ? "" : "\n");
-  }
-  return text;
+// Sources but for their blocks: the same in every candidate of a search, so an endpoint that keeps the beginning of prompts reads it once. only: the
+// one block that is shown by itself; others belong to what stands around it.
+std::string frame_text(const Candidate& candidate, const SourceBlock* only) {
+  auto blocks = find_blocks(candidate.sources);
+  if (candidate.sources.empty() || !blocks.ok()) return "";
+  if (only != nullptr) std::erase_if(*blocks, [&](const SourceBlock& block) { return block.file != only->file || block.begin != only->begin; });
+  return sources_text(candidate, *blocks);
 }
 
 // What differs between programs: the content of their blocks, or the settings.
 std::string changeable_text(const Candidate& candidate) {
   if (candidate.sources.empty()) return settings_text(candidate.genome);
   const auto blocks = find_blocks(candidate.sources);
-  if (!blocks.ok()) return whole_text(candidate);
+  if (!blocks.ok()) return sources_text(candidate, {});
   std::string text;
   for (const SourceBlock& block : *blocks) {
     if (!text.empty()) text += "...\n";

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "base/suggest.h"
+#include "evolve/judge/mlx/mlx_slots.h"
 #include "evolve/pack/pack_parameters.h"
 #include "evolve/pack/starting_packs.h"
 #include "kernels/pack/pack_folder.h"
@@ -112,12 +113,11 @@ Result<std::string> readme(const StartingPack& pack, const fs::path& folder, con
   sources.erase(kPackManifest);
   const std::vector<PackParameter> parameters = TRY(pack_parameters(sources));
   const bool mlx = manifest.target == PackTarget::kMlx;
-  const char* adapter = manifest.serves("dora_linear") ? "dora" : "lora";
+  const std::string flags = training_flags(manifest);
   return fmt::format(
       kReadme, fmt::arg("name", pack.name), fmt::arg("target", pack.target), fmt::arg("api", mlx ? " on MLX's array API" : ""),
       fmt::arg("engine", mlx ? "the MLX engine's" : "the program's"), fmt::arg("slots", fmt::format("{}", fmt::join(manifest.slots, " and "))),
-      fmt::arg("folder", folder.string()), fmt::arg("file", manifest.files.front()),
-      fmt::arg("flags", mlx ? fmt::format("--engine mlx --fine-tune-type {} ", adapter) : ""),
+      fmt::arg("folder", folder.string()), fmt::arg("file", manifest.files.front()), fmt::arg("flags", flags.empty() ? flags : flags + " "),
       fmt::arg("model", request.model.empty() ? "MODEL" : request.model), fmt::arg("data", request.data.empty() ? "DATA" : request.data),
       fmt::arg("files", fmt::format("`{}`", fmt::join(manifest.files, "`, `"))), fmt::arg("header", mlx ? "evolora_mlx_pack.h" : "evolora_pack.h"),
       fmt::arg("judged", mlx ? kMlxJudged : kCpuJudged), fmt::arg("parameters", parameter_table(parameters)));
@@ -137,6 +137,11 @@ Status init_evolve_folder(FileSystem& files, const fs::path& folder, const Evolv
   TRY(write_file_atomically(files, folder / "recipe.json", "{\"pack\": \"pack\"}\n"));
   TRY(write_file_atomically(files, folder / "evolve.yaml", kConfiguration));
   return write_file_atomically(files, folder / "README.md", text);
+}
+
+std::string training_flags(const PackManifest& manifest) {
+  if (manifest.target != PackTarget::kMlx) return "";
+  return fmt::format("--engine mlx --fine-tune-type {}", fine_tune_type(manifest.serves(mlx_slot(true))));
 }
 
 }  // namespace evolora

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "base/file_system.h"
+#include "kernels/pack/pack_folder.h"
 
 namespace evolora {
 
@@ -18,5 +19,8 @@ struct EvolveFolderRequest {
 // language model) and folder/README.md (the commands, what may change, the parameters). kUsage: an unknown target or slot, with what there is; a
 // folder that exists and is not empty. kIo.
 Status init_evolve_folder(FileSystem& files, const fs::path& folder, const EvolveFolderRequest& request);
+
+// What `train` needs for a pack besides --recipe: engine and kind of adapter of one for mlx; empty for all others.
+std::string training_flags(const PackManifest& manifest);
 
 }  // namespace evolora

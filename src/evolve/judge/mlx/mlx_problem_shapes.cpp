@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <array>
 
+#include "evolve/judge/mlx/mlx_slots.h"
 #include "evolve/judge/problem_shapes.h"
+#include "evolve/judge/shape_reader.h"
 #include "evolve/sandbox/mlx_worker_protocol.h"
 
 namespace evolora {
@@ -14,7 +16,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr std::int64_t kMost = std::int64_t{1} << 24;  // rows, columns or ranks
 constexpr std::array<std::int64_t, 7> kBits = {0, 2, 3, 4, 5, 6, 8};
 
 // Of the blocks of a model: what matters of one here.
@@ -25,8 +26,7 @@ struct Widths {
 
 std::vector<MlxProblemShape> chains(const PackManifest& manifest, const Widths& w, std::int64_t rank, std::int64_t rows) {
   std::vector<MlxProblemShape> shapes;
-  for (const bool dora : {false, true}) {
-    if (!manifest.serves(dora ? "dora_linear" : "lora_linear")) continue;
+  for (const bool dora : served_kinds(manifest)) {
     for (const std::int64_t inner : {w.query, w.intermediate}) {
       MlxProblemShape shape{.dora = dora, .bits = w.bits, .group_size = w.group_size, .dtype = DType::kF32, .n = rows, .rank = rank};
       shape.widths = {w.hidden, inner, w.hidden, inner, w.hidden};
@@ -36,23 +36,8 @@ std::vector<MlxProblemShape> chains(const PackManifest& manifest, const Widths& 
   return shapes;
 }
 
-struct Reader {
-  const Json& json;
-  const std::string& source;
-
-  Error expected(const char* field, const char* what) const {
-    return Error{ErrorCode::kBadData, fmt::format("{}: shape field '{}': expected {}, got {}", source, field, what,
-                                                  json.is_object() && json.contains(field) ? json[field].dump() : "nothing")};
-  }
-  Result<std::int64_t> whole(const char* field, std::int64_t low) const {
-    if (!json.is_object() || !json.contains(field) || !in_range(json[field], low)) return expected(field, "a whole number");
-    return json[field].get<std::int64_t>();
-  }
-  static bool in_range(const Json& value, std::int64_t low) { return value.is_number_integer() && value >= low && value <= kMost; }
-};
-
 Result<MlxProblemShape> shape_from_json(const Json& json, const std::string& source) {
-  const Reader reader{json, source};
+  const ShapeReader reader{json, source, "shape field"};
   MlxProblemShape shape;
   shape.bits = static_cast<int>(TRY(reader.whole("bits", 0)));
   if (std::find(kBits.begin(), kBits.end(), shape.bits) == kBits.end()) return reader.expected("bits", "0, 2, 3, 4, 5, 6 or 8");
@@ -69,7 +54,7 @@ Result<MlxProblemShape> shape_from_json(const Json& json, const std::string& sou
     return reader.expected("widths", "a list of 2 to 9 widths");
   shape.widths.clear();
   for (const Json& width : widths) {
-    if (!Reader::in_range(width, 1)) return reader.expected("widths", "whole numbers");
+    if (!ShapeReader::in_range(width, 1)) return reader.expected("widths", "whole numbers");
     shape.widths.push_back(width.get<std::int64_t>());
     const bool is_in = shape.widths.size() < widths.size();
     if (is_in && shape.bits != 0 && shape.widths.back() % shape.group_size != 0) return reader.expected("widths", "whole groups");
@@ -114,10 +99,7 @@ Json mlx_shapes_to_json(const std::vector<MlxProblemShape>& shapes) {
 }
 
 Result<std::vector<MlxProblemShape>> mlx_shapes_from_json(const Json& json, const std::string& source) {
-  if (!json.is_array() || json.empty()) return Error{ErrorCode::kBadData, source + ": expected a list of shapes"};
-  std::vector<MlxProblemShape> shapes;
-  for (const Json& each : json) shapes.push_back(TRY(shape_from_json(each, source)));
-  return shapes;
+  return read_shapes(json, source, shape_from_json);
 }
 
 std::size_t most_call_bytes(const std::vector<MlxProblemShape>& shapes) {

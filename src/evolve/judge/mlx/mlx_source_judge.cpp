@@ -7,13 +7,12 @@
 
 #include "evolve/judge/mlx/mlx_numerics.h"
 #include "evolve/judge/mlx/mlx_problem_shapes.h"
+#include "evolve/judge/mlx/mlx_slots.h"
 #include "evolve/judge/pack_gates.h"
 #include "measure/estimators.h"
 
 namespace evolora {
 namespace {
-
-const char* slot_name(bool dora) { return dora ? "dora_linear" : "lora_linear"; }
 
 const char* direction_of(const std::vector<double>& logs) {
   const Summary summary = summarize(logs);
@@ -33,18 +32,18 @@ class MlxSourceJudge::Cascade : public PackGates {
     auto runner = MlxRunner::start(library_, runner_options());
     if (!TRY(started(runner))) return false;
     for (const bool dora : {false, true}) {
-      const bool wanted = serves(dora), has = (*runner)->serves(dora);
+      const bool wanted = options_.start.manifest.serves(mlx_slot(dora)), has = (*runner)->serves(dora);
       if (wanted == has) continue;
-      return reject(fmt::format("it {} evolora_mlx_{}, which {} among the pack's slots", has ? "defines" : "does not define", slot_name(dora),
+      return reject(fmt::format("it {} evolora_mlx_{}, which {} among the pack's slots", has ? "defines" : "does not define", mlx_slot(dora),
                                 wanted ? "is" : "is not"));
     }
     int calls = 0;
-    for (const bool dora : slots()) {
+    for (const bool dora : served_kinds(options_.start.manifest)) {
       const MlxGateResult result = TRY(judge_mlx_numerics(**runner, dora, seed_));
       calls += result.calls;
       judgement_.details["numerics_calls"] = calls;
       if (!result.passed && result.gate == "determinism") TRY(enter("determinism"));
-      if (!result.passed) return reject(fmt::format("{}: {}", slot_name(dora), result.reason));
+      if (!result.passed) return reject(fmt::format("{}: {}", mlx_slot(dora), result.reason));
     }
     TRY(enter("determinism"));
     return true;
@@ -86,14 +85,6 @@ class MlxSourceJudge::Cascade : public PackGates {
   }
 
  private:
-  bool serves(bool dora) const { return options_.start.manifest.serves(slot_name(dora)); }
-  std::vector<bool> slots() const {
-    std::vector<bool> list;
-    for (const bool dora : {false, true}) {
-      if (serves(dora)) list.push_back(dora);
-    }
-    return list;
-  }
   MlxRunnerOptions runner_options() const { return {.isolation = options_.isolation, .call_seconds = options_.call_seconds}; }
 
   const MlxSourceJudgeOptions& options_;

@@ -8,6 +8,7 @@
 
 #include "base/json.h"
 #include "evolve/judge/mlx/mlx_runner.h"
+#include "evolve/judge/mlx/mlx_slots.h"
 #include "evolve/judge/worker_connection.h"
 #include "evolve/random.h"
 #include "evolve/sandbox/readable.h"
@@ -93,7 +94,7 @@ class Trainings {
     request["adapter_path"] = (work_ / name).string();
     request["engine"] = "mlx";
     request["train"] = true;
-    request["fine_tune_type"] = dora_ ? "dora" : "lora";
+    request["fine_tune_type"] = fine_tune_type(dora_);
     return request;
   }
 
@@ -259,9 +260,8 @@ Result<MlxTrainingResult> run_mlx_training(FileSystem& files, const MlxTrainingA
   absolute.data = fs::absolute(plan.data).lexically_normal();
   MlxTrainingResult result;
   result.details = Json::object();
-  for (const bool dora : {false, true}) {
-    const std::string slot = dora ? "dora_linear" : "lora_linear";
-    if (!manifest.serves(slot)) continue;
+  for (const bool dora : served_kinds(manifest)) {
+    const std::string slot = mlx_slot(dora);
     Trainings trainings(files, dora, isolation, absolute, work, stop);
     const Random seeds(seed, dora ? 5001 : 5000);
     const auto problem = TRY(run_pairs(files, arms, trainings, plan, work, seeds, result.samples[slot], result.details[slot]));
