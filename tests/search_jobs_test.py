@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -125,7 +126,10 @@ class Tools(unittest.TestCase):
 
     def test_processes_are_found_by_their_folder(self):
         with subprocess.Popen(["sleep", "60"], cwd=self.folder.name) as child:
-            found = search_jobs.processes_of(pathlib.Path(self.folder.name))
+            # Popen returns when the descriptors are closed: a little before the kernel shows the new command line.
+            until, found = time.monotonic() + 10, []
+            while not found and time.monotonic() < until:
+                found = search_jobs.processes_of(pathlib.Path(self.folder.name))
             child.kill()
         self.assertIn(f"{child.pid} sleep 60", found)
 

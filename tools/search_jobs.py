@@ -135,12 +135,14 @@ def tail(log):
 
 
 def archive_rows(folder):
-    """Every finished measurement of a search, in order, with all that is known of its individual; empty before there is an archive."""
+    """Every finished measurement of a search, in order, with all that is known of its individual; empty before there is an archive with tables."""
     path = folder / "search.sqlite"
     if not path.exists():
         return []
     with contextlib.closing(sqlite3.connect(path.resolve().as_uri() + "?mode=ro", uri=True)) as base:
         base.row_factory = sqlite3.Row
+        if base.execute("SELECT 1 FROM sqlite_master WHERE name = 'measurements'").fetchone() is None:
+            return []  # killed after the file was there and before its tables were
         rows = base.execute("SELECT m.*, i.* FROM measurements m JOIN individuals i USING (run, number) ORDER BY seq")
         return [dict(row) for row in rows]
 

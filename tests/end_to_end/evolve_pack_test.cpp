@@ -78,7 +78,7 @@ TEST_F(EvolvePack, AStartingPackIsSearchedAsInitWritesIt) {
 }
 
 TEST_F(EvolvePack, ALanguageModelsEditsAreJudged) {
-  const std::string command = "exec python3 -B '" EVOLORA_SOURCE_DIR "/tests/end_to_end/fake_chat_endpoint.py' 120";
+  const std::string command = "exec python3 -B '" EVOLORA_SOURCE_DIR "/tests/end_to_end/fake_chat_endpoint.py' 900";
   FILE* endpoint = popen(command.c_str(), "r");  // NOLINT(cert-env33-c): a fixed command of the test
   int port = 0;
   ASSERT_TRUE(endpoint != nullptr && std::fscanf(endpoint, "%d", &port) == 1);  // NOLINT(cert-err34-c)
