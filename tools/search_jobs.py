@@ -139,7 +139,8 @@ def archive_rows(folder):
     path = folder / "search.sqlite"
     if not path.exists():
         return []
-    with contextlib.closing(sqlite3.connect(path.resolve().as_uri() + "?mode=ro", uri=True)) as base:
+    # Not read-only: what was killed in a transaction leaves a journal, which the first to open the file must roll back.
+    with contextlib.closing(sqlite3.connect(path.resolve().as_uri() + "?mode=rw", uri=True)) as base:
         base.row_factory = sqlite3.Row
         if base.execute("SELECT 1 FROM sqlite_master WHERE name = 'measurements'").fetchone() is None:
             return []  # killed after the file was there and before its tables were
@@ -201,11 +202,12 @@ def side_by_side(work, options, folder, text):
     for job in jobs:
         job.start()
     progress = Progress(text)
-    wrong = None
+    wrong, running = None, jobs
     try:
-        while wrong is None and any(job.is_alive() for job in jobs):
-            multiprocessing.connection.wait([job.sentinel for job in jobs if job.is_alive()], timeout=0.5)
+        while wrong is None and running:
+            multiprocessing.connection.wait([job.sentinel for job in running], timeout=0.5)
             progress.show()
+            running = [job for job in jobs if job.is_alive()]  # asked before the statuses: none ends between the two unseen
             for i, job in enumerate(jobs):
                 if wrong is None and job.exitcode:
                     said = folder / f"job{i}" / "wrong"
