@@ -14,6 +14,7 @@ function(evolora_fault name source)
     DEPENDS ${generator} ${CMAKE_SOURCE_DIR}/${source}
     VERBATIM)
   set(program evolora_fault_${name})
+  set_source_files_properties(${CMAKE_SOURCE_DIR}/${source} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)  # the library's is an object of its own, too
   add_executable(${program} EXCLUDE_FROM_ALL ${faulty} $<TARGET_OBJECTS:evolora>)
   target_link_libraries(${program} PRIVATE evolora_report evolora_evolve CLI11::CLI11)
   set_target_properties(${program} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/faults OUTPUT_NAME evolora_${name})

@@ -13,7 +13,7 @@ using Json = nlohmann::ordered_json;
 constexpr Outcome kOutcomes[] = {Outcome::kScored, Outcome::kRejected, Outcome::kInconclusive, Outcome::kQuarantined};
 
 // One judgement while it is read.
-struct Reader {
+struct JudgementReader {
   const Json& json;
   const std::string& source;
 
@@ -67,7 +67,7 @@ Json judgement_to_json(const Judgement& judgement) {
 
 Result<Judgement> judgement_from_json(const Json& json, const std::string& source) {
   if (!json.is_object()) return Error{ErrorCode::kBadData, fmt::format("{}: expected a judgement as an object, got {}", source, json.type_name())};
-  const Reader reader{json, source};
+  const JudgementReader reader{json, source};
   Judgement out;
   const std::string outcome = TRY(reader.text("outcome"));
   bool known = false;

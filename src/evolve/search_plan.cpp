@@ -10,7 +10,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-struct Reader {
+struct PlanReader {
   const Json& json;
   const std::string& source;
 
@@ -80,7 +80,7 @@ Json search_plan_to_json(const SearchPlan& plan) {
 
 Result<SearchPlan> search_plan_from_json(const Json& json, const std::string& source) {
   if (!json.is_object()) return Error{ErrorCode::kBadData, fmt::format("{}: expected a plan as an object", source)};
-  const Reader reader{json, source};
+  const PlanReader reader{json, source};
   SearchPlan plan;
   plan.seed = static_cast<std::uint64_t>(TRY(reader.whole("seed", 0, INT64_MAX)));
   if (!json.contains("proposers") || !json["proposers"].is_array() || json["proposers"].empty())

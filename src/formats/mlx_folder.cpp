@@ -9,13 +9,13 @@
 namespace evolora {
 namespace {
 
-using Json = nlohmann::json;
+using SortedJson = nlohmann::json;
 
-Result<Json> read_config(FileSystem& files, const fs::path& folder) {
+Result<SortedJson> read_config(FileSystem& files, const fs::path& folder) {
   if (!files.is_directory(folder)) return Error{ErrorCode::kNotFound, folder.string() + ": no such folder; expected an MLX model folder"};
   const fs::path path = folder / "config.json";
   if (!files.exists(path)) return Error{ErrorCode::kNotFound, path.string() + ": not found; expected an MLX model folder (see 'evolora convert')"};
-  return Json(TRY(read_json_object(files, path)));
+  return SortedJson(TRY(read_json_object(files, path)));
 }
 
 bool is_weight_file(const std::string& name) { return name.starts_with("model") && name.ends_with(".safetensors"); }

@@ -6,9 +6,9 @@
 namespace evolora {
 namespace {
 
-using Json = nlohmann::json;
+using SortedJson = nlohmann::json;
 
-Result<int> integer_of(const Json& object, const char* key, int if_missing, const std::string& where) {
+Result<int> integer_of(const SortedJson& object, const char* key, int if_missing, const std::string& where) {
   const auto it = object.find(key);
   if (it == object.end() || it->is_null()) return if_missing;
   if (!it->is_number_unsigned() || it->get<std::uint64_t>() > 1'000'000) {
@@ -18,7 +18,7 @@ Result<int> integer_of(const Json& object, const char* key, int if_missing, cons
 }
 
 // mlx's own defaults are group size 64 and 4 bits.
-Result<AffineQuantization> parse_affine(const Json& object, const std::string& where) {
+Result<AffineQuantization> parse_affine(const SortedJson& object, const std::string& where) {
   const auto mode = object.find("mode");
   if (mode != object.end() && (!mode->is_string() || mode->get<std::string>() != "affine")) {
     return Error{ErrorCode::kUnsupported, where + ": quantization mode " + json_excerpt(*mode) + " is not supported; supported: \"affine\""};
@@ -37,22 +37,22 @@ Error foreign(const std::string& where, const std::string& method) {
 }
 
 // "quantization", else "quantization_config", else that of "text_config"; null counts as absent.
-const Json* find_block(const Json& config) {
-  const auto get = [](const Json& object, const char* key) -> const Json* {
+const SortedJson* find_block(const SortedJson& config) {
+  const auto get = [](const SortedJson& object, const char* key) -> const SortedJson* {
     const auto it = object.find(key);
     return it == object.end() || it->is_null() ? nullptr : &*it;
   };
-  if (const Json* block = get(config, "quantization")) return block;
-  if (const Json* block = get(config, "quantization_config")) return block;
-  const Json* text = get(config, "text_config");
+  if (const SortedJson* block = get(config, "quantization")) return block;
+  if (const SortedJson* block = get(config, "quantization_config")) return block;
+  const SortedJson* text = get(config, "text_config");
   return text != nullptr && text->is_object() ? get(*text, "quantization_config") : nullptr;
 }
 
 }  // namespace
 
-Result<QuantizationConfig> parse_quantization_config(const Json& config, const std::string& where) {
+Result<QuantizationConfig> parse_quantization_config(const SortedJson& config, const std::string& where) {
   QuantizationConfig result;
-  const Json* block = find_block(config);
+  const SortedJson* block = find_block(config);
   if (block == nullptr) return result;
   if (!block->is_object()) return Error{ErrorCode::kBadData, where + ": key 'quantization': expected an object, got " + block->type_name()};
   if (const auto method = block->find("quant_method"); method != block->end()) {

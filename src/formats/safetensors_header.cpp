@@ -12,7 +12,7 @@
 namespace evolora {
 namespace {
 
-using Json = nlohmann::json;
+using SortedJson = nlohmann::json;
 
 std::string shown(std::string_view text) {
   // Names come from the file and go into a one-line message: keep them short and printable.
@@ -21,7 +21,7 @@ std::string shown(std::string_view text) {
   return out + (text.size() > 80 ? "...'" : "'");
 }
 
-class HeaderHandler final : public nlohmann::json_sax<Json> {
+class HeaderHandler final : public nlohmann::json_sax<SortedJson> {
  public:
   std::vector<SafetensorsEntry> entries;
   std::map<std::string, std::string> metadata;
@@ -70,7 +70,7 @@ class HeaderHandler final : public nlohmann::json_sax<Json> {
     return true;
   }
 
-  bool binary(Json::binary_t&) override { return unexpected("binary data"); }
+  bool binary(SortedJson::binary_t&) override { return unexpected("binary data"); }
 
   bool start_object(std::size_t) override {
     switch (state_) {
@@ -117,7 +117,7 @@ class HeaderHandler final : public nlohmann::json_sax<Json> {
     return true;
   }
 
-  bool parse_error(std::size_t position, const std::string&, const Json::exception&) override {
+  bool parse_error(std::size_t position, const std::string&, const SortedJson::exception&) override {
     error.message = "the header is not valid JSON at byte " + std::to_string(position);
     return false;
   }
@@ -273,7 +273,7 @@ Result<SafetensorsHeader> parse_safetensors_header(std::string_view file, std::s
   if (text.find('\0') != std::string_view::npos) return corrupt("the header contains a zero byte");
 
   HeaderHandler handler;
-  if (!Json::sax_parse(text.begin(), text.end(), &handler)) return Error{handler.error.code, where + ": " + handler.error.message};
+  if (!SortedJson::sax_parse(text.begin(), text.end(), &handler)) return Error{handler.error.code, where + ": " + handler.error.message};
   SafetensorsHeader header{std::move(handler.entries), std::move(handler.metadata), length + 8};
   TRY(check_layout(header.entries, header.data_start, file.size() - header.data_start, where));
   return header;

@@ -17,7 +17,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::int64_t whole(const Json& json, const char* key) {
+std::int64_t whole_or_minus_one(const Json& json, const char* key) {
   const auto found = json.find(key);
   return found != json.end() && found->is_number_integer() ? found->get<std::int64_t>() : -1;
 }
@@ -101,7 +101,9 @@ std::optional<std::string> wrongly_served(const AppliedExpectation& expected, co
   const Json served = applied.value("served", Json());
   for (const auto& [slot, wanted] : expected.kernels.items()) {
     const Json of_slot = served.is_object() ? served.value(slot, Json()) : Json();
-    const auto blocks = [&](const std::string& kind) { return of_slot.is_object() ? std::max<std::int64_t>(0, whole(of_slot, kind.c_str())) : 0; };
+    const auto blocks = [&](const std::string& kind) {
+      return of_slot.is_object() ? std::max<std::int64_t>(0, whole_or_minus_one(of_slot, kind.c_str())) : 0;
+    };
     const auto kind = wanted.get<std::string>();
     const Fallbacks excused = fallbacks_of(applied, slot);
     const std::int64_t all = slot == "head_loss" ? 1 : std::max<std::int64_t>(1, expected.adapted_layers);
@@ -145,9 +147,9 @@ Result<AppliedExpectation> expectation_of(FileSystem& files, const Arm& arm, con
   if (expected.engine == "fused") expected.kernels = TRY(expected_kernels(files, request));
   if (expected.engine == "mlx") expected.kernels = TRY(expected_mlx_kernels(files, request));
   const Json config = TRY(read_json_object(files, fs::path(request["model"].get<std::string>()) / "config.json"));
-  expected.model_layers = std::max<std::int64_t>(0, whole(config, "num_hidden_layers"));
+  expected.model_layers = std::max<std::int64_t>(0, whole_or_minus_one(config, "num_hidden_layers"));
   constexpr std::int64_t kDefaultLayers = 16;  // mlx-lm's
-  const std::int64_t asked = request.contains("num_layers") ? whole(request, "num_layers") : kDefaultLayers;
+  const std::int64_t asked = request.contains("num_layers") ? whole_or_minus_one(request, "num_layers") : kDefaultLayers;
   expected.adapted_layers = asked <= 0 ? expected.model_layers : std::min(asked, expected.model_layers);
   return expected;
 }
@@ -161,12 +163,12 @@ std::optional<std::string> missing_proof(const AppliedExpectation& expected, con
   }
   if (const auto wrong = wrong_kernels(expected, applied)) return fmt::format("{}: {}", other, *wrong);
   if (expected.model_layers > 0) {
-    const std::int64_t adapted = whole(applied, "adapted_layers");
+    const std::int64_t adapted = whole_or_minus_one(applied, "adapted_layers");
     if (adapted != expected.adapted_layers)
       return fmt::format("layers_skipped: expected {} adapted blocks, got {}", expected.adapted_layers, adapted);
-    if (const auto skipped = skipped_layer(expected, applied, whole(run, "steps"))) return "layers_skipped: " + *skipped;
+    if (const auto skipped = skipped_layer(expected, applied, whole_or_minus_one(run, "steps"))) return "layers_skipped: " + *skipped;
     // Calls say that a backward pass was asked for; that it reached the adapters is seen in these. Builds that came before this count have none.
-    const std::int64_t moved = whole(applied, "moved_layers");
+    const std::int64_t moved = whole_or_minus_one(applied, "moved_layers");
     if (moved < expected.adapted_layers && (moved >= 0 || expected.engine == "mlx"))
       return fmt::format("layers_skipped: the parameters of {} of {} adapted blocks changed", std::max<std::int64_t>(0, moved),
                          expected.adapted_layers);
@@ -174,8 +176,9 @@ std::optional<std::string> missing_proof(const AppliedExpectation& expected, con
   if (expected.engine == "mlx") {
     if (const auto wrong = wrongly_served(expected, applied)) return fmt::format("{}: {}", other, *wrong);
   }
-  if (expected.quantized && whole(applied, "quantized_linears") <= 0) return "no_quantized_layers: none of the adapted linears is quantized";
-  if (whole(applied, "updates") <= 0) return "no_updates: the optimizer never ran";
+  if (expected.quantized && whole_or_minus_one(applied, "quantized_linears") <= 0)
+    return "no_quantized_layers: none of the adapted linears is quantized";
+  if (whole_or_minus_one(applied, "updates") <= 0) return "no_updates: the optimizer never ran";
   return std::nullopt;
 }
 

@@ -15,7 +15,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-Error bad(const std::string& source, const char* field, const char* expected) {
+Error unfit_field(const std::string& source, const char* field, const char* expected) {
   return Error{ErrorCode::kBadData, fmt::format("{}: {}: expected {}", source, field, expected)};
 }
 
@@ -29,13 +29,13 @@ Result<double> number_of(const Json& json, const std::string& source, const char
 
 Result<std::uint64_t> count_of(const Json& json, const std::string& source, const char* field) {
   const auto found = json.find(field);
-  if (found == json.end() || !found->is_number_unsigned()) return bad(source, field, "a whole number, 0 or more");
+  if (found == json.end() || !found->is_number_unsigned()) return unfit_field(source, field, "a whole number, 0 or more");
   return found->get<std::uint64_t>();
 }
 
 Result<std::string> text_of(const Json& json, const std::string& source, const char* field) {
   const auto found = json.find(field);
-  if (found == json.end() || !found->is_string()) return bad(source, field, "a text");
+  if (found == json.end() || !found->is_string()) return unfit_field(source, field, "a text");
   return found->get<std::string>();
 }
 
@@ -61,24 +61,24 @@ Json plan_to_json(const BenchPlan& plan) {
 }
 
 Result<BenchPlan> plan_from_json(const Json& json, const std::string& source) {
-  if (!json.is_object() || json.value("format", Json()) != "evolora bench 1") return bad(source, "format", "\"evolora bench 1\"");
+  if (!json.is_object() || json.value("format", Json()) != "evolora bench 1") return unfit_field(source, "format", "\"evolora bench 1\"");
   BenchPlan plan;
   const std::string design = TRY(text_of(json, source, "design"));
-  if (design != "paired" && design != "sequential") return bad(source, "design", "paired or sequential");
+  if (design != "paired" && design != "sequential") return unfit_field(source, "design", "paired or sequential");
   plan.design = design == "paired" ? BenchDesign::kPaired : BenchDesign::kSequential;
   plan.baseline = TRY(arm_from_json(json.value("baseline", Json()), source + ": baseline"));
   plan.candidate = TRY(arm_from_json(json.value("candidate", Json()), source + ": candidate"));
   plan.common = json.value("common", Json());
-  if (!plan.common.is_object()) return bad(source, "common", "an object of training settings");
+  if (!plan.common.is_object()) return unfit_field(source, "common", "an object of training settings");
   plan.rules = TRY(rules_from_json(json.value("rules", Json()), source));
   plan.seed = TRY(count_of(json, source, "seed"));
   plan.order_seed = TRY(count_of(json, source, "order_seed"));
   const Json looks = json.value("looks", Json());
-  if (!looks.is_array() || looks.empty()) return bad(source, "looks", "a list of numbers of pairs");
+  if (!looks.is_array() || looks.empty()) return unfit_field(source, "looks", "a list of numbers of pairs");
   for (const Json& look : looks) {
     const bool fits =
         look.is_number_unsigned() && look.get<std::size_t>() <= 1000000 && look.get<std::size_t>() > (plan.looks.empty() ? 0 : plan.looks.back());
-    if (!fits) return bad(source, "looks", "growing numbers of pairs");
+    if (!fits) return unfit_field(source, "looks", "growing numbers of pairs");
     plan.looks.push_back(look.get<std::size_t>());
   }
   plan.precision = TRY(number_of(json, source, "precision", 0, 1));

@@ -20,7 +20,7 @@ const std::vector<std::string>& figures() {
   return names;
 }
 
-Error bad(const std::string& source, const std::string& figure, const std::string& what) {
+Error unfit_figure(const std::string& source, const std::string& figure, const std::string& what) {
   return Error{ErrorCode::kUsage, fmt::format("{}: read.{}: {}", source, figure, what)};
 }
 
@@ -62,26 +62,26 @@ Result<OutputReader> OutputReader::from_json(const Json& declaration, const std:
   if (!declaration.is_object()) return Error{ErrorCode::kUsage, fmt::format("{}: read: expected an object of figures", source)};
   for (const auto& [figure, how] : declaration.items()) {
     if (std::find(figures().begin(), figures().end(), figure) == figures().end())
-      return bad(source, figure, "there is no such figure" + did_you_mean(figure, figures()));
+      return unfit_figure(source, figure, "there is no such figure" + did_you_mean(figure, figures()));
     if (how.is_string()) {
       const auto pointer = how.get<std::string>();
       if (pointer.empty() || pointer[0] != '/')
-        return bad(source, figure, fmt::format("expected a JSON pointer such as \"/loss\", got \"{}\"", pointer));
+        return unfit_figure(source, figure, fmt::format("expected a JSON pointer such as \"/loss\", got \"{}\"", pointer));
       try {
         (void)Json::json_pointer(pointer);
       } catch (const Json::exception& error) {
-        return bad(source, figure, error.what());
+        return unfit_figure(source, figure, error.what());
       }
       continue;
     }
     const bool scaled = how.is_object() && how.contains("scale");
     if (!how.is_object() || how.size() != (scaled ? 2 : 1) || !how.contains("regex") || !how["regex"].is_string()) {
-      return bad(source, figure, "expected a JSON pointer or {\"regex\": \"...(group)...\"}, which may have a \"scale\"");
+      return unfit_figure(source, figure, "expected a JSON pointer or {\"regex\": \"...(group)...\"}, which may have a \"scale\"");
     }
     if (scaled && (!how["scale"].is_number() || how["scale"].get<double>() <= 0))
-      return bad(source, figure, fmt::format("scale: expected a number above 0, got {}", how["scale"].dump()));
+      return unfit_figure(source, figure, fmt::format("scale: expected a number above 0, got {}", how["scale"].dump()));
     const auto compiled = compile(how["regex"].get<std::string>());
-    if (!compiled.ok()) return bad(source, figure, compiled.error().message);
+    if (!compiled.ok()) return unfit_figure(source, figure, compiled.error().message);
   }
   OutputReader reader;
   reader.declaration_ = declaration;

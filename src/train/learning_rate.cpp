@@ -17,7 +17,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 using Function = std::function<float(std::int64_t)>;
 
-Error usage(std::string message) { return Error{ErrorCode::kUsage, "lr_schedule: " + std::move(message)}; }
+Error wrong_schedule(std::string message) { return Error{ErrorCode::kUsage, "lr_schedule: " + std::move(message)}; }
 
 Function linear(double init, double end, std::int64_t steps) {
   const auto slope = static_cast<float>((end - init) / static_cast<double>(steps));
@@ -56,18 +56,18 @@ constexpr Shape kShapes[] = {
 };
 
 Result<const Shape*> find_shape(const Json& schedule) {
-  if (!schedule.contains("name") || !schedule["name"].is_string()) return usage("needs 'name', a schedule's name such as cosine_decay");
+  if (!schedule.contains("name") || !schedule["name"].is_string()) return wrong_schedule("needs 'name', a schedule's name such as cosine_decay");
   const std::string name = schedule["name"].get<std::string>();
   std::vector<std::string> names;
   for (const Shape& shape : kShapes) {
     if (name == shape.name) return &shape;
     names.emplace_back(shape.name);
   }
-  return usage(fmt::format("unknown schedule '{}'{}", name, did_you_mean(name, names)));
+  return wrong_schedule(fmt::format("unknown schedule '{}'{}", name, did_you_mean(name, names)));
 }
 
 Status check_arguments(const Shape& shape, const Json& schedule) {
-  const auto wrong = [&] { return usage(fmt::format("{} needs arguments: {}", shape.name, shape.usage)); };
+  const auto wrong = [&] { return wrong_schedule(fmt::format("{} needs arguments: {}", shape.name, shape.usage)); };
   if (!schedule.contains("arguments") || !schedule["arguments"].is_array()) return wrong();
   const Json& arguments = schedule["arguments"];
   if (arguments.size() < shape.required || arguments.size() > shape.allowed) return wrong();
@@ -95,10 +95,11 @@ LearningRate LearningRate::constant(double value) {
 }
 
 Result<LearningRate> LearningRate::from_schedule(const Json& schedule) {
-  if (!schedule.is_object()) return usage("expected a block with name and arguments");
+  if (!schedule.is_object()) return wrong_schedule("expected a block with name and arguments");
   const std::vector<std::string> known = {"name", "arguments", "warmup", "warmup_init"};
   for (const auto& [key, value] : schedule.items()) {
-    if (std::find(known.begin(), known.end(), key) == known.end()) return usage(fmt::format("unknown key '{}'{}", key, did_you_mean(key, known)));
+    if (std::find(known.begin(), known.end(), key) == known.end())
+      return wrong_schedule(fmt::format("unknown key '{}'{}", key, did_you_mean(key, known)));
   }
   const Shape* shape = TRY(find_shape(schedule));
   TRY(check_arguments(*shape, schedule));
@@ -107,8 +108,8 @@ Result<LearningRate> LearningRate::from_schedule(const Json& schedule) {
 
   const Json warmup = schedule.value("warmup", Json(0));
   const Json warmup_init = schedule.value("warmup_init", Json(0.0));
-  if (!warmup.is_number_integer() || warmup.get<std::int64_t>() < 0) return usage("warmup must be a whole number of updates, 0 or more");
-  if (!warmup_init.is_number()) return usage("warmup_init must be a number");
+  if (!warmup.is_number_integer() || warmup.get<std::int64_t>() < 0) return wrong_schedule("warmup must be a whole number of updates, 0 or more");
+  if (!warmup_init.is_number()) return wrong_schedule("warmup_init must be a number");
   const auto warmup_steps = warmup.get<std::int64_t>();
   if (warmup_steps == 0) return LearningRate(std::move(after));
 

@@ -14,17 +14,17 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-Error usage(std::string message) { return Error{ErrorCode::kUsage, std::move(message)}; }
+Error unusable(std::string message) { return Error{ErrorCode::kUsage, std::move(message)}; }
 
 Result<double> number_in(const Json& value, const std::string& where, double low, double below) {
   const bool good = value.is_number() && value.get<double>() >= low && value.get<double>() < below;
-  if (!good) return usage(fmt::format("{}: expected a number in [{}, {}), got {}", where, low, below, value.dump()));
+  if (!good) return unusable(fmt::format("{}: expected a number in [{}, {}), got {}", where, low, below, value.dump()));
   return value.get<double>();
 }
 
 Status read_option(AdamOptions& options, const std::string& key, const Json& value, const std::string& where) {
   if (key == "betas") {
-    if (!value.is_array() || value.size() != 2) return usage(fmt::format("{}: expected two numbers, got {}", where, value.dump()));
+    if (!value.is_array() || value.size() != 2) return unusable(fmt::format("{}: expected two numbers, got {}", where, value.dump()));
     options.beta1 = TRY(number_in(value[0], where, 0, 1));
     options.beta2 = TRY(number_in(value[1], where, 0, 1));
   } else if (key == "eps") {
@@ -32,7 +32,7 @@ Status read_option(AdamOptions& options, const std::string& key, const Json& val
   } else if (key == "weight_decay") {
     options.weight_decay = static_cast<float>(TRY(number_in(value, where, 0, HUGE_VAL)));
   } else {
-    if (!value.is_boolean()) return usage(fmt::format("{}: expected true or false, got {}", where, value.dump()));
+    if (!value.is_boolean()) return unusable(fmt::format("{}: expected true or false, got {}", where, value.dump()));
     options.bias_correction = value.get<bool>();
   }
   return {};
@@ -44,15 +44,15 @@ Result<AdamOptions> parse_optimizer(const std::string& name, const Json& config)
   const std::vector<std::string> ours = {"adam", "adamw"};
   const std::vector<std::string> of_mlx_lm = {"adam", "adamw", "muon", "sgd", "adafactor"};
   if (std::find(of_mlx_lm.begin(), of_mlx_lm.end(), name) == of_mlx_lm.end()) {
-    return usage(fmt::format("optimizer: unknown optimizer '{}'{}", name, did_you_mean(name, ours)));
+    return unusable(fmt::format("optimizer: unknown optimizer '{}'{}", name, did_you_mean(name, ours)));
   }
   if (std::find(ours.begin(), ours.end(), name) == ours.end()) {
     return Error{ErrorCode::kUnsupported, fmt::format("optimizer: '{}' is not supported yet; use adam or adamw", name)};
   }
-  if (!config.is_object()) return usage("optimizer_config: expected a block with one entry per optimizer");
+  if (!config.is_object()) return unusable("optimizer_config: expected a block with one entry per optimizer");
   for (const auto& [key, value] : config.items()) {
     const bool known = std::find(of_mlx_lm.begin(), of_mlx_lm.end(), key) != of_mlx_lm.end();
-    if (!known) return usage(fmt::format("optimizer_config: unknown optimizer '{}'{}", key, did_you_mean(key, of_mlx_lm)));
+    if (!known) return unusable(fmt::format("optimizer_config: unknown optimizer '{}'{}", key, did_you_mean(key, of_mlx_lm)));
   }
 
   AdamOptions options;
@@ -60,13 +60,13 @@ Result<AdamOptions> parse_optimizer(const std::string& name, const Json& config)
   if (decoupled_decay) options.weight_decay = 0.01F;
   if (!config.contains(name) || config[name].is_null()) return options;
   const Json& block = config[name];
-  if (!block.is_object()) return usage(fmt::format("optimizer_config.{}: expected a block of options, got {}", name, block.dump()));
+  if (!block.is_object()) return unusable(fmt::format("optimizer_config.{}: expected a block of options, got {}", name, block.dump()));
   std::vector<std::string> known = {"betas", "eps", "bias_correction"};
   if (decoupled_decay) known.emplace_back("weight_decay");
   for (const auto& [key, value] : block.items()) {
     const std::string where = fmt::format("optimizer_config.{}.{}", name, key);
     if (std::find(known.begin(), known.end(), key) == known.end()) {
-      return usage(fmt::format("optimizer_config.{}: unknown key '{}'{}", name, key, did_you_mean(key, known)));
+      return unusable(fmt::format("optimizer_config.{}: unknown key '{}'{}", name, key, did_you_mean(key, known)));
     }
     TRY(read_option(options, key, value, where));
   }
