@@ -44,6 +44,13 @@ std::vector<const Individual*> others(const PopulationView& view) {
   return out;
 }
 
+// The block that the answer which became this program was to replace: its place among the program's blocks, or nothing if it was asked for otherwise.
+std::optional<std::size_t> rewritten_block(const Individual& individual) {
+  const auto& record = individual.record;
+  if (!record.is_object() || !record.contains("block") || !record["block"].is_number_unsigned()) return std::nullopt;
+  return record["block"].get<std::size_t>();
+}
+
 // The first operator at which the running sum of frequencies passes u, among those that are possible.
 LlmOperator pick(const std::map<LlmOperator, double>& frequencies, double u) {
   double sum = 0;
@@ -76,7 +83,8 @@ struct LlmProposer::Task {
   LlmOperator op = LlmOperator::kDiff;
   const Individual* program = nullptr;
   const Individual* second = nullptr;
-  std::optional<SourceBlock> block;
+  std::size_t block_number = 0;
+  std::optional<SourceBlock> block;  // the answer is to be this block as a whole; otherwise edits, or settings
   std::vector<const Individual*> top, diverse;
 
   std::vector<std::int64_t> parents() const {
@@ -116,8 +124,17 @@ LlmProposer::Task LlmProposer::choose_task(const PopulationView& view, Random& r
   if (task.op == LlmOperator::kCrossover) task.second = rest[random.below(rest.size())];
   if (task.op == LlmOperator::kRewrite || task.op == LlmOperator::kCrossover) {
     const auto blocks = find_blocks(task.program->candidate.sources);
-    if (blocks.ok()) task.block = (*blocks)[random.below(blocks->size())];
+    if (blocks.ok()) task.block_number = random.below(blocks->size());
+    if (blocks.ok()) task.block = (*blocks)[task.block_number];
     if (!blocks.ok()) task.op = LlmOperator::kDiff;  // whose answer will be refused with the place of the broken marker
+  }
+  // A model that wrote a block is asked to mend it as a block: small ones never get an edit right.
+  if (const auto rewritten = rewritten_block(*task.program); task.op == LlmOperator::kRepair && rewritten) {
+    const auto blocks = find_blocks(task.program->candidate.sources);
+    if (blocks.ok() && *rewritten < blocks->size()) {
+      task.block_number = *rewritten;
+      task.block = (*blocks)[*rewritten];
+    }
   }
   for (int i = 0; i < settings_.prompt.num_top_programs && !rest.empty(); ++i) {
     task.top.push_back(rest.front());
@@ -133,28 +150,19 @@ LlmProposer::Task LlmProposer::choose_task(const PopulationView& view, Random& r
 
 Result<Candidate> LlmProposer::candidate_from(const std::string& answer, const Task& task, const PopulationView& view) const {
   Candidate candidate = task.program->candidate;
-  switch (task.op) {
-    case LlmOperator::kDiff:
-    case LlmOperator::kRepair: {
-      const std::vector<SourceEdit> edits = TRY(edits_in_answer(answer));
-      candidate.sources = TRY(apply_edits(candidate.sources, edits));
-      break;
-    }
-    case LlmOperator::kRewrite:
-    case LlmOperator::kCrossover: {
-      const std::string code = TRY(code_in_answer(answer));
-      candidate.sources = TRY(replace_block(candidate.sources, *task.block, code));
-      break;
-    }
-    case LlmOperator::kGenome: {
-      const nlohmann::ordered_json changes = TRY(object_in_answer(answer));
-      for (const auto& [name, value] : changes.items()) candidate.genome[name] = value;
-      Result<Genome> canonical = view.space->canonical(candidate.genome);
-      if (!canonical.ok()) return rejected("bad_genome: " + one_line(canonical.error().message, 300));
-      if (*canonical == task.program->candidate.genome) return rejected("unchanged: the settings are the parent's");
-      candidate.genome = *canonical;
-      break;
-    }
+  if (task.op == LlmOperator::kGenome) {
+    const nlohmann::ordered_json changes = TRY(object_in_answer(answer));
+    for (const auto& [name, value] : changes.items()) candidate.genome[name] = value;
+    Result<Genome> canonical = view.space->canonical(candidate.genome);
+    if (!canonical.ok()) return rejected("bad_genome: " + one_line(canonical.error().message, 300));
+    if (*canonical == task.program->candidate.genome) return rejected("unchanged: the settings are the parent's");
+    candidate.genome = *canonical;
+  } else if (task.block) {
+    const std::string code = TRY(code_in_answer(answer));
+    candidate.sources = TRY(replace_block(candidate.sources, *task.block, code));
+  } else {
+    const std::vector<SourceEdit> edits = TRY(edits_in_answer(answer));
+    candidate.sources = TRY(apply_edits(candidate.sources, edits));
   }
   if (!agree_) return candidate;
   Result<Candidate> agreed = agree_(candidate, task.op == LlmOperator::kGenome ? Changed::kGenome : Changed::kSources);
@@ -197,7 +205,8 @@ Result<Proposal> LlmProposer::propose(const PopulationView& view, Random& random
   const LlmModel& model = settings_.models[choose_model(arms, model_plays(arms, view.history))];
   const std::int64_t exchange = next_exchange(view);
 
-  PromptSubject subject = {.template_name = task.op == LlmOperator::kRepair ? "fix" : word(task.op),
+  const char* fix = task.block ? "fix_block" : "fix";
+  PromptSubject subject = {.template_name = task.op == LlmOperator::kRepair ? fix : word(task.op),
                            .program = task.program,
                            .second = task.second,
                            .block = task.block ? &*task.block : nullptr,
@@ -222,6 +231,7 @@ Result<Proposal> LlmProposer::propose(const PopulationView& view, Random& random
                      {"completion_tokens", reply.used.completion},
                      {"tokens", reply.used.total()},
                      {"cost", dollars(reply.cost)}};
+  if (task.block) proposal.record["block"] = task.block_number;
   if (!reply.refusal.empty()) {
     proposal.rejected = "no_edit: the model refused: " + one_line(reply.refusal, 200);
     return proposal;

@@ -14,6 +14,7 @@
 namespace evolora {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
 using testing::StartsWith;
@@ -155,6 +156,30 @@ TEST_F(LlmProposerTest, AllOperatorsAreUsedAndAnswered) {
     }
   }
   EXPECT_EQ(seen, (std::set<std::string>{"llm diff", "llm rewrite", "llm crossover", "llm repair", "llm genome"}));
+}
+
+TEST_F(LlmProposerTest, WhatWasWrittenAsABlockIsRepairedAsABlock) {
+  std::string text(kProgram);
+  Individual& broken = add("llm rewrite", text.replace(text.find("= 4"), 3, "= x"));
+  fail(broken, "error: 'x' was not declared");
+  settings_.operators = {{LlmOperator::kRepair, 1}};
+  const std::string block = "```cpp\nconstexpr int kTile = 12;\nint work() { return kTile; }\n```";
+  says(block);
+  EXPECT_THAT(propose().rejected, StartsWith("no_edit: ")) << "nothing says that it was a block: edits are asked for";
+  broken.record = {{"operator", "rewrite"}, {"block", 0U}};
+  const Proposal proposal = propose();
+  EXPECT_EQ(proposal.rejected, "");
+  EXPECT_EQ(proposal.origin, "llm repair");
+  EXPECT_EQ(proposal.parents, std::vector<std::int64_t>{1});
+  EXPECT_EQ(proposal.record["block"], 0) << "and so is what comes of a repair";
+  EXPECT_THAT(proposal.candidate.sources.at("kernel.cpp"), HasSubstr("kTile = 12;"));
+  EXPECT_THAT(prompt(), AllOf(HasSubstr("was refused"), HasSubstr("'x' was not declared"), Not(HasSubstr("SEARCH"))));
+  says(edit_of("constexpr int kTile = x;", "constexpr int kTile = 12;"));
+  EXPECT_THAT(propose().rejected, StartsWith("no_edit: "));
+  for (const nlohmann::json& number : {nlohmann::json(7U), nlohmann::json(-1), nlohmann::json("0")}) {
+    broken.record["block"] = number;  // of an archive that somebody edited
+    EXPECT_EQ(propose().rejected, "") << number;
+  }
 }
 
 TEST_F(LlmProposerTest, ARecipeIsAlwaysAskedForSettings) {

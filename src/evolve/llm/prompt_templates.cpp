@@ -49,7 +49,7 @@ Status check_names(const fs::path& path, std::string_view text) {
 }  // namespace
 
 const std::vector<std::string>& prompt_template_names() {
-  static const std::vector<std::string> names = {"system", "diff", "rewrite", "crossover", "fix", "genome"};
+  static const std::vector<std::string> names = {"system", "diff", "rewrite", "crossover", "fix", "fix_block", "genome"};
   return names;
 }
 

@@ -13,7 +13,7 @@ namespace evolora {
 // Values of {{name}} in a template. Every name that a template may use is there, possibly empty.
 using PromptValues = std::map<std::string, std::string>;
 
-// "system", "diff", "rewrite", "crossover", "fix", "genome".
+// "system", "diff", "rewrite", "crossover", "fix", "fix_block", "genome".
 const std::vector<std::string>& prompt_template_names();
 // The names that templates may use between {{ and }}.
 const std::vector<std::string>& prompt_value_names();

@@ -14,12 +14,11 @@ constexpr int kUnroll = 1;   // evolve: choice 1,2,4
 
 float dot(const float* a, const float* b, int64_t count) {
   float sums[kLanes] = {};
-  int64_t k = 0;
 #pragma GCC unroll kUnroll
-  for (; k + kLanes <= count; k += kLanes) {
+  for (int64_t k = 0; k + kLanes <= count; k += kLanes) {
     for (int i = 0; i < kLanes; ++i) sums[i] += a[k + i] * b[k + i];
   }
-  for (; k < count; ++k) sums[0] += a[k] * b[k];
+  for (int64_t k = count - count % kLanes; k < count; ++k) sums[0] += a[k] * b[k];
   float sum = 0;
   for (int i = 0; i < kLanes; ++i) sum += sums[i];
   return sum;
