@@ -3,7 +3,7 @@
 
 #include "base/file_system.h"
 #include "command.h"
-#include "evolve/search_state.h"
+#include "evolve/search_text.h"
 
 namespace evolora {
 
@@ -12,31 +12,7 @@ Command add_evolve_status(CLI::App& evolve);
 Command add_evolve_best(CLI::App& evolve);
 Command add_evolve_show(CLI::App& evolve);
 
-inline fs::path archive_path(const fs::path& folder) { return folder / "search.sqlite"; }
-
-// A search as its archive tells it.
-struct OpenedSearch {
-  Archive archive;
-  SearchPlan plan;
-  std::vector<SearchEvent> events;
-  SearchState state;
-};
-// For looking only. Errors of the archive.
-Result<OpenedSearch> open_search(const fs::path& folder);
-
-// "1.234 x (at least 1.19 x)" of log ratios; "" for none.
-std::string ratio_text(const std::vector<double>& logs);
-// "speed 1.234 x (...), memory ...", of what was measured.
-std::string measured_text(const Judgement& judgement);
-// What training with a kernel pack showed, if it was tried: "speed ..., memory ...: REASON"; "" otherwise.
-std::string training_text(const Judgement& judgement);
-// "threads=2 recompute=block", or "-"; against another genome: "threads 1 -> 2".
-std::string genome_text(const Genome& genome);
-std::string genome_difference(const Genome& from, const Genome& to);
-// The same of candidates; "other code" where sources differ as well.
-std::string candidate_difference(const Candidate& from, const Candidate& to);
 // Every run, every finalist, and what may be claimed.
 void print_search_state(const SearchPlan& plan, const SearchState& state);
-nlohmann::ordered_json search_state_to_json(const SearchPlan& plan, const SearchState& state);
 
 }  // namespace evolora

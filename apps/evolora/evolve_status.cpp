@@ -28,7 +28,8 @@ Status run_status(const LookArguments& a) {
   }
   print_search_state(search.plan, search.state);
   for (std::size_t r = 0; r < search.state.runs.size(); ++r) {
-    const std::string end = end_of_run(search.plan, search.state.runs[r]);
+    std::string end = end_of_run(search.plan, search.state.runs[r]);
+    if (end.empty() && !search.state.confirmations.empty()) end = "ended by its proposer";
     fmt::print("{}{}: {}\n", r == 0 ? "\n" : "", search.plan.proposers[r], end.empty() ? "not ended; go on with --resume" : end);
   }
   return {};
@@ -75,10 +76,8 @@ Status run_best(const LookArguments& a) {
     if (!training.empty()) fmt::print("Training with it: {}\n", training);
     fmt::print("Against the start: {}\n{}\n", candidate_difference(search.plan.start, one.candidate), TRY(winner_text(search.plan, one.candidate)));
   } else {
-    bool open = false;
-    for (const RunState& run : search.state.runs) open = open || end_of_run(search.plan, run).empty();
-    for (const Finalist& finalist : finalists(search.plan, search.state)) open = open || !finalist.confirmation;
-    fmt::print("{}\n", open ? "Nothing is confirmed yet: the search has not ended." : "No candidate beat the baseline.");
+    const bool ended = has_ended(search.plan, search.state);
+    fmt::print("{}\n", ended ? "No candidate beat the baseline." : "Nothing is confirmed yet: the search has not ended.");
   }
   if (a.out.empty()) return {};
   if (!best) return Error{ErrorCode::kUsage, fmt::format("--export {}: there is no confirmed candidate to write", a.out)};

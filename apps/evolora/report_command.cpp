@@ -9,7 +9,8 @@ namespace evolora {
 namespace {
 
 Status run_report_command(const std::string& folder, const std::string& out) {
-  if (folder.empty()) return Error{ErrorCode::kUsage, "report: name the folder of a bench or of a training run, for example: evolora report bench"};
+  if (folder.empty())
+    return Error{ErrorCode::kUsage, "report: name the folder of a bench, a training run or a search, for example: evolora report bench"};
   FileSystem& files = real_file_system();
   const std::string html = TRY(report_of_folder(files, folder));
   const fs::path path = out.empty() ? fs::path(folder) / "report.html" : fs::path(out);
@@ -21,10 +22,10 @@ Status run_report_command(const std::string& folder, const std::string& out) {
 }  // namespace
 
 Command add_report_command(CLI::App& program) {
-  CLI::App* app = program.add_subcommand("report", "One self-contained HTML file from a bench folder or the adapter folder of a training run");
+  CLI::App* app = program.add_subcommand("report", "One self-contained HTML file from the folder of a bench, a training run or a search");
   auto folder = std::make_shared<std::string>();
   auto out = std::make_shared<std::string>();
-  app->add_option("DIR", *folder, "Folder that bench wrote (--out) or train wrote (--adapter-path)");
+  app->add_option("DIR", *folder, "Folder that bench or evolve run (--out) or train (--adapter-path) wrote");
   add_value(*app, "--out", *out, "File to write [DIR/report.html]");
   return {app, [folder, out] { return run_report_command(*folder, *out); }};
 }

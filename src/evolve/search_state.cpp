@@ -60,7 +60,7 @@ Status apply_event(const SearchPlan& plan, SearchState& state, const SearchEvent
     const bool empty = !event.individual->rejected.empty();
     run.empty_proposals = empty ? run.empty_proposals + 1 : 0;
     if (!empty && event.number > 0) ++run.evaluations;
-    run.tokens += std::llround(number_in(event.individual->record, "tokens"));
+    run.tokens += std::llround(std::clamp(number_in(event.individual->record, "tokens"), 0.0, 1e12));
     run.money += number_in(event.individual->record, "cost");
     Individual individual = *event.individual;
     individual.judgement = event.judgement;
@@ -137,6 +137,13 @@ std::vector<Finalist> finalists(const SearchPlan& plan, const SearchState& state
     out[i].accepted = out[i].confirmation->outcome == Outcome::kScored && adjusted[i] <= plan.alpha / 2;
   }
   return out;
+}
+
+bool has_ended(const SearchPlan& plan, const SearchState& state) {
+  const bool runs_ended = std::all_of(state.runs.begin(), state.runs.end(), [&](const RunState& run) { return !end_of_run(plan, run).empty(); });
+  if (!runs_ended && state.confirmations.empty()) return false;
+  const std::vector<Finalist> all = finalists(plan, state);
+  return std::all_of(all.begin(), all.end(), [](const Finalist& one) { return one.confirmation.has_value(); });
 }
 
 std::optional<Finalist> winner(const SearchPlan& plan, const SearchState& state) {

@@ -52,6 +52,9 @@ Result<SearchState> replay(const SearchPlan& plan, const std::vector<SearchEvent
 
 // Why a run ends now; empty: it goes on.
 std::string end_of_run(const SearchPlan& plan, const RunState& run);
+// Have all runs ended, and is every finalist confirmed or refused? Why a proposer ended its run (it had nothing left) is not in an archive: what a
+// search with finalists confirms says that its runs are over.
+bool has_ended(const SearchPlan& plan, const SearchState& state);
 // The leader, if it must be measured again before it may stay: fewer than plan.settled measurements.
 std::optional<std::int64_t> to_measure_again(const SearchPlan& plan, const RunState& run);
 

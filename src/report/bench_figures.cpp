@@ -9,13 +9,12 @@
 #include "report/bench_report.h"
 #include "report/curve_figures.h"
 #include "report/curves.h"
+#include "report/text.h"
 
 namespace evolora {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-constexpr double kMegabyte = 1e6;
 
 std::string ratio_text(double ratio) { return fmt::format("{:.4f}", ratio); }
 std::string percent_text(double share) { return fmt::format("{:+.3f} %", 100 * share); }

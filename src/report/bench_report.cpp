@@ -17,8 +17,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr double kMegabyte = 1e6;
-
 const char* mood_of(Decision decision) { return decision == Decision::kAccept ? "good" : decision == Decision::kReject ? "bad" : "open"; }
 
 std::string optional_text(const std::optional<double>& value, const char* format) { return value ? fmt::format(fmt::runtime(format), *value) : ""; }

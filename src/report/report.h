@@ -7,8 +7,8 @@
 
 namespace evolora {
 
-// A bench (plan.json) or a training run's adapter folder (run.json). kNotFound if the folder is not there or neither file is in it; errors of the
-// pages (bench_report.h, run_report.h).
+// A bench (plan.json), a training run's adapter folder (run.json) or a search (search.sqlite). kNotFound if the folder is not there or none of them
+// is in it; errors of the pages (bench_report.h, run_report.h, search_report.h).
 Result<std::string> report_of_folder(FileSystem& files, const fs::path& folder);
 
 }  // namespace evolora

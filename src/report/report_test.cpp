@@ -6,12 +6,14 @@
 
 #include <fmt/format.h>
 
+#include "evolve/search_test_support.h"
 #include "measure/paired_bench.h"
 #include "measure/sequential_design.h"
 #include "report/bench_report.h"
 #include "report/curve_figures.h"
 #include "report/embedded.h"
 #include "report/facts.h"
+#include "report/search_report.h"
 #include "report/test_bench_folder.h"
 #include "report/text.h"
 
@@ -238,7 +240,7 @@ TEST_F(ReportOfBench, AnUnfinishedOrEmptyBenchSaysSo) {
 
 TEST_F(ReportOfBench, BrokenFoldersAreOneLine) {
   EXPECT_THAT(bad(report_of_folder(files_, folder_ / "nowhere")).message, HasSubstr("no such folder"));
-  EXPECT_THAT(error().message, HasSubstr("neither plan.json (a bench) nor run.json (a training run)"));
+  EXPECT_THAT(error().message, HasSubstr("none of plan.json (a bench), run.json (a training run) and search.sqlite (a search)"));
   const BenchPlan plan = test_bench_plan("c");
   write_test_bench(folder_.path(), plan, 6);
   write_test_file(folder_ / "verdict.json", R"({"decision": "REJECT"})");
@@ -247,6 +249,92 @@ TEST_F(ReportOfBench, BrokenFoldersAreOneLine) {
   EXPECT_THAT(error().message, HasSubstr("samples.jsonl:1: "));
   write_test_file(folder_ / "plan.json", "{");
   EXPECT_THAT(error().message, HasSubstr("plan.json"));
+  EXPECT_EQ(error().message.find('\n'), std::string::npos);
+}
+
+class ReportOfSearch : public ReportOfBench {
+ protected:
+  SearchState search(const SearchPlan& plan, TestJudge& judge) {
+    auto archive = Archive::create(archive_path(folder_.path()), search_plan_to_json(plan));
+    CHECK(archive.ok());
+    auto state = search_in(*archive, plan, judge);
+    CHECK(state.ok());
+    return std::move(*state);
+  }
+};
+
+TEST_F(ReportOfSearch, SaysWhatMayBeClaimedAndHowItCameAbout) {
+  SearchPlan plan = test_plan("random", 30, 3);
+  plan.proposers = {"random", "evolution"};
+  TestJudge judge;
+  const SearchState state = search(plan, judge);
+  const auto best = winner(plan, state);
+  ASSERT_TRUE(best.has_value());
+  const std::string page = body();
+  const std::size_t word_at = page.find("<p class=\"word\">CONFIRMED</p>");
+  ASSERT_NE(word_at, std::string::npos);
+  EXPECT_LT(word_at, page.find("<dl"));
+  EXPECT_LT(word_at, page.find("<figure"));
+  EXPECT_THAT(page, HasSubstr(escape_html(measured_text(*best->confirmation))));
+  for (const char* part : {"Best so far, speed", "Best so far, memory", "Finalists", "What became of the proposals", "Grid",
+                           "All individuals of random", "All individuals of evolution", "evolora evolve best"})
+    EXPECT_THAT(page, HasSubstr(part));
+}
+
+TEST_F(ReportOfSearch, TheLastPointIsTheLeaderAndTheFunnelEndsWithTheScored) {
+  const SearchPlan plan = test_plan("evolution", 40, 5);
+  TestJudge judge;
+  const SearchState state = search(plan, judge);
+  const auto opened = open_search(folder_.path());
+  ASSERT_TRUE(opened.ok());
+  const auto figures = best_over_time(opened->plan, opened->events, "archive");
+  ASSERT_TRUE(figures.ok());
+  const Json points = (*figures)[0].data["series"][0]["points"];
+  const RunState& run = state.runs.front();
+  ASSERT_TRUE(run.leader.has_value());
+  const std::vector<double>& logs = run.population.at(*run.leader).judgement.log_speed;
+  EXPECT_EQ(points.front(), Json::array({0, 1.0, 1.0, 1.0})) << "the start";
+  EXPECT_EQ(points.back(), Json::array({run.evaluations, std::exp(summarize(logs).mean), std::exp(lower_bound(logs)), std::exp(upper_bound(logs))}));
+
+  const std::vector<Figure> funnel = gates_funnel(state);
+  ASSERT_EQ(funnel.size(), 1U);
+  std::int64_t scored = 0;
+  for (const Individual* one : run.population.history()) scored += one->number > 0 && one->judgement.outcome == Outcome::kScored ? 1 : 0;
+  const Json rows = funnel[0].data["rows"];
+  EXPECT_EQ(rows.front()["value"], run.population.size() - 1);
+  EXPECT_EQ(rows.back()["value"], scored);
+  EXPECT_EQ(rows[rows.size() - 2]["value"], scored) << "what no gate ended is scored";
+}
+
+TEST(Lineage, EveryCandidateStandsOnceBelowItsParent) {
+  Population population(Objective::kSpeed, 1, 8);
+  const auto add = [&](std::vector<std::int64_t> parents, const std::string& origin, Outcome outcome = Outcome::kScored) {
+    Individual one{.number = population.size(), .parents = std::move(parents), .origin = origin};
+    one.judgement = {.outcome = outcome, .gate = "compile"};
+    if (outcome == Outcome::kScored) one.judgement.log_speed = {0, 0};
+    population.add(one);
+  };
+  add({}, "start");
+  add({0}, "a");
+  add({1, 0}, "b");
+  add({0}, "c", Outcome::kRejected);
+  add({1}, "d");
+  add({99}, "e");  // of an archive that somebody edited
+  const std::string x = "speed 1.000 x (at least 1.000 x)";
+  EXPECT_EQ(lineage_text(population),
+            "0 start: " + x + "\n|- 1 a: " + x + "\n|  |- 2 b: " + x + "\n|  `- 4 d: " + x + "\n|- 3 c: rejected at compile\n`- 5 e: " + x + "\n");
+  for (int i = 0; i < 500; ++i) add({population.size() - 1}, "deep");
+  const std::string text = lineage_text(population);
+  EXPECT_EQ(count_of(text, "\n"), kMostLines + 1);
+  EXPECT_THAT(text, Not(HasSubstr("rejected"))) << "of many only what was scored";
+}
+
+TEST_F(ReportOfSearch, OneThatHasNotEndedSaysSo) {
+  const SearchPlan plan = test_plan("random", 30, 3);
+  ASSERT_TRUE(Archive::create(archive_path(folder_.path()), search_plan_to_json(plan)).ok());
+  EXPECT_THAT(body(), HasSubstr("<p class=\"word\">NOT ENDED</p>"));
+  write_test_file(archive_path(folder_.path()), "not a database");
+  EXPECT_THAT(error().message, HasSubstr("search.sqlite"));
   EXPECT_EQ(error().message.find('\n'), std::string::npos);
 }
 

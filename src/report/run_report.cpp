@@ -16,8 +16,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr double kMegabyte = 1e6;
-
 // A figure of every line of metrics.jsonl that has it, over the step.
 struct Metrics {
   std::vector<Json> lines;

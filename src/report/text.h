@@ -6,6 +6,8 @@
 
 namespace evolora {
 
+inline constexpr double kMegabyte = 1e6;  // bytes
+
 // About four significant digits: "12345", "12.34", "0.00123".
 std::string figure_text(double value);
 

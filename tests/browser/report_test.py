@@ -1,4 +1,4 @@
-"""Reports in a real browser: `evolora report` of a paired bench, a sequential bench and a training run of a tiny model, light and dark, narrow and wide.
+"""Reports in a real browser: `evolora report` of a paired bench, a sequential bench, a training run and a search with a tiny model, light and dark, narrow and wide.
 
 Each page must load without an error on the console, ask for nothing but itself, draw every plot, stay inside the window and be readable. EVOLORA_BINARY
 names the program; screenshots go to the folder in EVOLORA_SCREENSHOTS if it is set. Exit status 77 (skipped, for CTest) without a Chromium.
@@ -87,7 +87,9 @@ class Reports(unittest.TestCase):
         evolora("bench", *common, "--candidate", "learning_rate=1.1e-3", "--candidate", f"name={HOSTILE}", "--pairs", 5, "--out", folder / "paired")
         evolora("bench", *common, "--candidate", "kernels=cpu", "--design", "sequential", "--trials", 3, "--out", folder / "sequential")
         evolora("train", "--train", *common, "--adapter-path", folder / "run", "--quiet")
-        for name in ("paired", "sequential", "run"):
+        evolora("evolve", "run", "--model", folder / "model", "--data", folder / "data", "--start", "plain", "--iters", 2, "--num-layers", -1, "--batch-size", 2, "--compare",
+                "random,evolution", "--budget-evaluations", 4, "--confirm-pairs", 5, "--out", folder / "search")
+        for name in ("paired", "sequential", "run", "search"):
             evolora("report", folder / name, "--out", folder / f"{name}.html")
         if "has no plot library" in (folder / "run.html").read_text(encoding="utf-8"):
             raise unittest.SkipTest("this build has no plot library")
@@ -158,6 +160,9 @@ class Reports(unittest.TestCase):
 
     def test_training_run(self):
         self.check("run", 4, ["completed"])
+
+    def test_search(self):
+        self.check("search", 3, ["CONFIRMED", "NO CLAIM"])
 
     def test_a_script_that_is_not_ours_does_not_run(self):
         page = self.folder / "forged.html"

@@ -117,14 +117,14 @@ TEST_F(CliReport, MistakesAreOneLine) {
   EXPECT_EQ(run({"report", path("nowhere")}).exit_status, 2);
   const ProcessResult result = run({"report", path("data")});
   EXPECT_EQ(result.exit_status, 2);
-  EXPECT_THAT(result.standard_error, HasSubstr("neither plan.json (a bench) nor run.json (a training run)"));
+  EXPECT_THAT(result.standard_error, HasSubstr("none of plan.json (a bench), run.json (a training run) and search.sqlite (a search)"));
 }
 
 // `report bench` once ran the command bench.
 TEST_F(CliReport, AFolderMayHaveTheNameOfACommand) {
   const ProcessResult result = shell("mkdir bench\nevolora report bench");
   EXPECT_EQ(result.exit_status, 2);
-  EXPECT_THAT(result.standard_error, HasSubstr("bench: neither plan.json"));
+  EXPECT_THAT(result.standard_error, HasSubstr("bench: none of plan.json"));
 }
 
 }  // namespace

@@ -3,13 +3,16 @@
 //   pairs   points {pair, ratio, first: which arm ran first}; mean, low, high; label
 //   order   points {run, value, arm}; label
 //   bands   series {role, name, points [x, mean, low, high]}; x, y: names of the axes
+//   bars    rows {name, value}; label
 //   lines   lines {role, name, points [x, y]}; rules {name, y}; zero: the axis begins at 0; x, y: names of the axes
 // Colours are CSS variables, so a change between light and dark needs no drawing.
 "use strict";
 (() => {
-  const kFirst = new Set(["baseline", "train"]);
+  const kFirst = new Set(["baseline", "train", "first"]);
   const colour = (role) => (kFirst.has(role) ? "var(--baseline)" : "var(--candidate)");
-  const dashes = (role) => (kFirst.has(role) ? null : "6,3");  // colour is not the only difference
+  // Colour is not the only difference; "run 2" and "run 3" are the third and fourth line of a comparison.
+  const dashes = (role) => (kFirst.has(role) ? null : { "run 2": "2,3", "run 3": "11,3,2,3" }[role] ?? "6,3");
+  const label_of = ({ role, name }) => (role === "baseline" || role === "candidate" ? `${role}: ${name}` : name);
   const number = (value) => (value === null ? "?" : Number(value.toPrecision(5)).toString());
 
   // Steps and pairs are whole: no ticks between them.
@@ -91,7 +94,7 @@
   function bands(data, width) {
     const named = (series) => series.points.map(([x, mean, low, high]) => ({ x, mean, low, high, series }));
     const all = data.series.flatMap(named);
-    const title = (p) => `${p.series.role}, ${data.x} ${number(p.x)}\nmean ${number(p.mean)}, from ${number(p.low)} to ${number(p.high)}`;
+    const title = (p) => `${label_of(p.series)}, ${data.x} ${number(p.x)}\nmean ${number(p.mean)}, from ${number(p.low)} to ${number(p.high)}`;
     return Plot.plot(frame(width, 300, {
       marginLeft: 58, marginBottom: 42,
       x: { ...axis(data.x, all.map((point) => point.x), width), labelAnchor: "center", labelArrow: "none", inset: 8 },
@@ -133,8 +136,7 @@
     if (data.kind === "order") return [["dot", "var(--baseline)", "baseline"], ["hollow", "var(--candidate)", "candidate"]];
     const entries = new Map();
     for (const { role, name } of data.series ?? data.lines ?? []) {
-      const is_arm = role === "baseline" || role === "candidate";
-      entries.set(role, [dashes(role) ? "dashed" : "", colour(role), is_arm ? `${role}: ${name}` : name]);
+      entries.set(role, [dashes(role) ? "dashed" : "", colour(role), label_of({ role, name })]);
     }
     return [...entries.values()];
   }
@@ -154,7 +156,20 @@
     return box;
   }
 
-  const draw = { forest, pairs, order, bands, lines };
+  function bars(data, width) {
+    const names = data.rows.map((row) => row.name);
+    return Plot.plot(frame(width, 60 + 26 * names.length, {
+      marginLeft: Math.min(170, 24 + 7 * d3.max(names, (name) => name.length)), marginRight: 36, marginBottom: 42,
+      x: { ...axis(data.label, data.rows.map((row) => row.value), width), labelAnchor: "center", labelArrow: "none", grid: true, zero: true },
+      y: { type: "band", domain: names, label: null, padding: 0.25 },
+      marks: [
+        Plot.barX(data.rows, { y: "name", x: "value", fill: "var(--baseline)", title: (row) => `${row.name}: ${number(row.value)}`, tip: true }),
+        Plot.text(data.rows, { y: "name", x: "value", text: (row) => number(row.value), textAnchor: "start", dx: 6, fill: "currentColor" }),
+      ],
+    }));
+  }
+
+  const draw = { forest, pairs, order, bands, bars, lines };
   JSON.parse(document.getElementById("charts").textContent).forEach((data, index) => {
     const place = document.querySelector(`#figure-${index} .plot`);
     let drawn = 0;
