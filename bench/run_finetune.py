@@ -1,11 +1,12 @@
 """A whole fine-tuning run, wall clock from command to adapter, ours beside PEFT and mlx-lm: imports, loading, tokenising, training and writing all count.
 
-    python3 bench/run_finetune.py [--data examples/json_extraction] [--samples 100] [--epochs 2] [--models smollm2-135m qwen2.5-0.5b] [--rounds 1] [--with-slow]
+    python3 bench/run_finetune.py [--data examples/json_extraction] [--samples 100] [--epochs 2] [--models smollm2-135m qwen2.5-0.5b] [--rounds 1] [--bf16] [--with-slow]
 
 Work: so many samples of DATA's train.jsonl (records with prompt and completion, or messages), prompts masked, B4, LoRA rank 8 on all linears of the last 16 layers, Adam.
 Ours trains on 4-bit group-64 weights; PEFT (eager and under torch.compile) and mlx-lm (OpenBLAS preloaded) on the same weights expanded to fp32, their fastest way on a
 CPU. mlx-lm learns what its own mask says and drops a last partial batch. So that it ends, only some of its steps run and the rest is
-extrapolated from their mean: its figure is marked "about". --with-slow adds stock mlx-lm on 4-bit weights, extrapolated from two steps.
+extrapolated from their mean: its figure is marked "about". --bf16 adds lower arithmetic on both sides: our recipe bf16 and PEFT with its base in bf16, compared with
+each other. --with-slow adds stock mlx-lm on 4-bit weights, extrapolated from two steps.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from children import MLX_PYTHON, PEFT_PYTHON, ROOT, TOKENIZERS, WORK, first_samp
 from openblas import openblas_environment
 
 BATCH, LAYERS, RANK, RATE, LONGEST = 4, 16, 8, 1e-4, 1024
+OURS, OURS_BF16 = "evolora 4-bit", "evolora 4-bit, bf16 arithmetic"
 
 
 def run_evolora(models, data, arguments, recipe):
@@ -31,9 +33,9 @@ def run_evolora(models, data, arguments, recipe):
             "loss": statistics.mean(last[len(last) // 2 :])}
 
 
-def run_peft(models, data, arguments, compiled):
+def run_peft(models, data, arguments, *flags):
     output, peak, seconds = run_child([PEFT_PYTHON, "-B", ROOT / "bench/peers/peft_finetune.py", models / "f32", data, "--epochs", arguments.epochs, "--batch-size", BATCH,
-                                       "--num-layers", LAYERS, "--rank", RANK, "--learning-rate", RATE, *(["--compile"] if compiled else [])])
+                                       "--num-layers", LAYERS, "--rank", RANK, "--learning-rate", RATE, *flags])
     line = last_json(output)
     return {"wall_s": seconds, "peak_mb": peak, "training_s": line["training_s"], "loss": line["train_loss_last_epoch"]}
 
@@ -48,11 +50,16 @@ def run_mlx_lm(models, data, arguments, kind, steps):
 
 def contestants(models, data, arguments):
     names = {
-        "evolora 4-bit": lambda: run_evolora(models, data, arguments, None),
-        "PEFT fp32": lambda: run_peft(models, data, arguments, False),
-        "PEFT fp32, torch.compile": lambda: run_peft(models, data, arguments, True),
+        OURS: lambda: run_evolora(models, data, arguments, None),
+        "PEFT fp32": lambda: run_peft(models, data, arguments),
+        "PEFT fp32, torch.compile": lambda: run_peft(models, data, arguments, "--compile"),
         "mlx-lm fp32, OpenBLAS": lambda: run_mlx_lm(models, data, arguments, "f32", arguments.mlx_steps),
     }
+    if arguments.bf16:
+        recipe = json.loads((ROOT / "bench/recipes/bf16.json").read_text(encoding="utf-8"))
+        names[OURS_BF16] = lambda: run_evolora(models, data, arguments, recipe)
+        names["PEFT bf16"] = lambda: run_peft(models, data, arguments, "--bf16")
+        names["PEFT bf16, torch.compile"] = lambda: run_peft(models, data, arguments, "--bf16", "--compile")
     for path in arguments.recipes:
         names[f"evolora, {pathlib.Path(path).stem}"] = lambda path=path: run_evolora(models, data, arguments, json.loads(pathlib.Path(path).read_text(encoding="utf-8")))
     if arguments.with_slow:
@@ -61,13 +68,15 @@ def contestants(models, data, arguments):
 
 
 def table(shape, arguments, results):
-    ours = results["evolora 4-bit"]
-    lines = [f"{shape}, {arguments.samples} samples of {pathlib.Path(arguments.data).name}, {arguments.epochs} epochs, B{BATCH}, prompts masked, {len(ours)} rounds, {os.cpu_count()} CPUs", "",
+    def ours(name):  # of the same arithmetic
+        return results[OURS_BF16 if name.startswith("PEFT bf16") else OURS]
+
+    lines = [f"{shape}, {arguments.samples} samples of {pathlib.Path(arguments.data).name}, {arguments.epochs} epochs, B{BATCH}, prompts masked, {arguments.rounds} rounds, {os.cpu_count()} CPUs", "",
              "| | whole run s | ours is faster by | peak MB | mean training loss, last half |", "|---|---|---|---|---|"]
     for name, runs in results.items():
         about = "about " if "extrapolated_from_steps" in runs[0] else ""
         seconds = ", ".join(f"{r['wall_s']:.0f}" for r in runs)
-        ratio = "" if runs is ours else f"{about}{statistics.median(r['wall_s'] / o['wall_s'] for o, r in zip(ours, runs)):.1f} x"
+        ratio = "" if name == OURS else f"{about}{statistics.median(r['wall_s'] / o['wall_s'] for o, r in zip(ours(name), runs)):.1f} x"
         loss = "" if about else f"{statistics.median(r['loss'] for r in runs):.4f}"
         lines.append(f"| {name} | {about}{seconds} | {ratio} | {statistics.median(r['peak_mb'] for r in runs):.0f} | {loss} |")
     return "\n".join(lines)
@@ -83,6 +92,7 @@ def main():
     parser.add_argument("--mlx-steps", type=int, default=6, help="steps of mlx-lm that really run")
     parser.add_argument("--recipes", nargs="*", default=[], help="recipe files: each is one more contestant")
     parser.add_argument("--only", nargs="*", help="contestants to run, by name")
+    parser.add_argument("--bf16", action="store_true", help="also in bf16: ours and PEFT")
     parser.add_argument("--with-slow", action="store_true", help="also stock mlx-lm on 4-bit weights (minutes)")
     parser.add_argument("--out", default=str(WORK / "finetune.json"))
     arguments = parser.parse_args()
@@ -91,7 +101,7 @@ def main():
     for shape in arguments.models:
         names = contestants(make_models(shape), data, arguments)
         if arguments.only:
-            names = {name: run for name, run in names.items() if name in arguments.only or name == "evolora 4-bit"}
+            names = {name: run for name, run in names.items() if name in arguments.only or name in (OURS, OURS_BF16)}
         results = {name: [] for name in names}
         for number in range(arguments.rounds):
             order = list(names)

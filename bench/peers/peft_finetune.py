@@ -1,4 +1,4 @@
-"""A peer of bench/run_finetune.py and of `evolora bench` (bench/arms/peft.json): a whole PEFT LoRA run on torch, fp32 on the CPU: imports, loading, tokenising, training.
+"""A peer of bench/run_finetune.py and of `evolora bench` (bench/arms/peft.json): a whole PEFT LoRA run on torch, on the CPU in fp32 or with the base in bf16: imports, loading, tokenising, training.
 
 The same samples and masks as ours: {"prompt", "completion"} or {"messages"} records through the chat template, only the assistant's last turn learned. Batches are of
 similar length (as transformers' group_by_length), padded to their longest row: the least work this stack can do.
@@ -36,6 +36,7 @@ def parse_arguments():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--val-batches", type=int, default=0, help="batches of valid.jsonl; -1: all; 0: no validation")
     parser.add_argument("--steps-per-report", type=int, default=0, help="0: no reports but the summary")
+    parser.add_argument("--bf16", action="store_true", help="base weights and activations in bf16; adapters stay fp32, as PEFT keeps them")
     parser.add_argument("--compile", action="store_true", help="torch.compile with dynamic shapes")
     return parser.parse_args()
 
@@ -74,7 +75,7 @@ def batches_of(samples, size):
 
 
 def adapted_model(arguments):
-    model = AutoModelForCausalLM.from_pretrained(arguments.model, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(arguments.model, dtype=torch.bfloat16 if arguments.bf16 else torch.float32)
     model.config.use_cache = False
     layers = model.config.num_hidden_layers
     adapted = layers if arguments.num_layers < 0 else arguments.num_layers
