@@ -55,13 +55,16 @@ def contestants(models, data, arguments):
         "PEFT fp32, torch.compile": lambda: run_peft(models, data, arguments, "--compile"),
         "mlx-lm fp32, OpenBLAS": lambda: run_mlx_lm(models, data, arguments, "f32", arguments.mlx_steps),
     }
+
+    def with_recipe(path):
+        return lambda: run_evolora(models, data, arguments, json.loads(pathlib.Path(path).read_text(encoding="utf-8")))
+
     if arguments.bf16:
-        recipe = json.loads((ROOT / "bench/recipes/bf16.json").read_text(encoding="utf-8"))
-        names[OURS_BF16] = lambda: run_evolora(models, data, arguments, recipe)
+        names[OURS_BF16] = with_recipe(ROOT / "bench/recipes/bf16.json")
         names["PEFT bf16"] = lambda: run_peft(models, data, arguments, "--bf16")
         names["PEFT bf16, torch.compile"] = lambda: run_peft(models, data, arguments, "--bf16", "--compile")
     for path in arguments.recipes:
-        names[f"evolora, {pathlib.Path(path).stem}"] = lambda path=path: run_evolora(models, data, arguments, json.loads(pathlib.Path(path).read_text(encoding="utf-8")))
+        names[f"evolora, {pathlib.Path(path).stem}"] = with_recipe(path)
     if arguments.with_slow:
         names["mlx-lm 4-bit, stock"] = lambda: run_mlx_lm(models, data, arguments, "q4", 2)
     return names

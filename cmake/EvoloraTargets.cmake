@@ -54,8 +54,8 @@ function(evolora_precompile target)
   target_compile_options(${target} PRIVATE -Wno-error -Wno-array-bounds -Wno-stringop-overflow)
 endfunction()
 
-# Some files of one folder at a time are read by the compiler as one, so that it reads and instantiates what they share once: a third of the time. Their names in unnamed
-# namespaces must differ, then. Not with a compiler cache, which has more use for single files.
+# Some files of one folder at a time are read by the compiler as one, so that it reads and instantiates what they share once. Their names in unnamed namespaces must
+# differ, then. Not with a compiler cache, which has more use for single files.
 function(evolora_compile_together target)
   if(CMAKE_CXX_COMPILER_LAUNCHER OR NOT EVOLORA_UNITY)
     return()

@@ -28,8 +28,7 @@ Status run_status(const LookArguments& a) {
   }
   print_search_state(search.plan, search.state);
   for (std::size_t r = 0; r < search.state.runs.size(); ++r) {
-    std::string end = end_of_run(search.plan, search.state.runs[r]);
-    if (end.empty() && !search.state.confirmations.empty()) end = "ended by its proposer";
+    const std::string end = end_of_run(search.plan, search.state.runs[r]);
     fmt::print("{}{}: {}\n", r == 0 ? "\n" : "", search.plan.proposers[r], end.empty() ? "not ended; go on with --resume" : end);
   }
   return {};

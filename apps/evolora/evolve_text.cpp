@@ -1,9 +1,6 @@
 // The state of a search on a terminal.
 #include <fmt/format.h>
 
-#include <algorithm>
-
-#include "evolve/search_subject.h"
 #include "evolve_command.h"
 #include "terminal.h"
 
@@ -15,14 +12,14 @@ void print_search_state(const SearchPlan& plan, const SearchState& state) {
   for (std::size_t r = 0; r < state.runs.size(); ++r) {
     const RunState& run = state.runs[r];
     const Individual* best = run.leader ? &run.population.at(*run.leader) : nullptr;
-    fmt::print("  {:<10} {:>9} {:>11} {:>8.0f}  {:<30} {:<30} {}\n", plan.proposers[r], std::max<std::int64_t>(0, run.population.size() - 1),
-               run.evaluations, run.seconds, best != nullptr ? ratio_text(best->judgement.log_speed) : "none above the start",
+    fmt::print("  {:<10} {:>9} {:>11} {:>8.0f}  {:<30} {:<30} {}\n", plan.proposers[r], proposals_of(run), run.evaluations, run.seconds,
+               best != nullptr ? ratio_text(best->judgement.log_speed) : "none above the start",
                best != nullptr ? ratio_text(best->judgement.log_memory) : "", best != nullptr ? std::to_string(best->number) : "");
   }
   const auto all = finalists(plan, state);
   if (all.empty()) return;
-  fmt::print("\n{} ({} that the search never saw; p adjusted for {} finalists)\n", styled(Style::kBold, "Confirmation"),
-             searches_pack(plan) ? "shapes, inputs and seeds" : "data, seeds and batches", all.size());
+  fmt::print("\n{} ({} that the search never saw; p adjusted for {} finalists)\n", styled(Style::kBold, "Confirmation"), unseen_text(plan),
+             all.size());
   for (const Finalist& finalist : all) {
     const std::string name = fmt::format("{} {}", plan.proposers[static_cast<std::size_t>(finalist.run)], finalist.number);
     if (!finalist.confirmation) {
@@ -30,8 +27,7 @@ void print_search_state(const SearchPlan& plan, const SearchState& state) {
       continue;
     }
     const Judgement& judged = *finalist.confirmation;
-    const std::string words =
-        finalist.accepted ? styled(Style::kGreen, "confirmed") : styled(Style::kYellow, judged.reason.empty() ? "not shown better" : judged.reason);
+    const std::string words = styled(finalist.accepted ? Style::kGreen : Style::kYellow, result_text(finalist, all));
     fmt::print("  {:<16} {}, p {:.2g}: {}\n", name, measured_text(judged), finalist.p, words);
     const std::string training = training_text(judged);
     if (!training.empty()) fmt::print("  {:<16} training with it: {}\n", "", training);

@@ -70,6 +70,10 @@ Status apply_event(const SearchPlan& plan, SearchState& state, const SearchEvent
     if (event.number < 0 || event.number >= run.population.size()) return wrong("there is no such individual");
     if (event.kind == MeasurementKind::kConfirm) {
       state.confirmations.push_back({event.run, event.number, event.judgement});
+      // Confirming begins when all runs are over. Of one that no budget ended the archive does not say why.
+      for (RunState& over : state.runs) {
+        if (end_of_run(plan, over).empty()) over.ended = "its proposer had nothing left";
+      }
       return {};
     }
     ++run.evaluations;
@@ -139,11 +143,13 @@ std::vector<Finalist> finalists(const SearchPlan& plan, const SearchState& state
   return out;
 }
 
+bool all_confirmed(const std::vector<Finalist>& all) {
+  return std::all_of(all.begin(), all.end(), [](const Finalist& one) { return one.confirmation.has_value(); });
+}
+
 bool has_ended(const SearchPlan& plan, const SearchState& state) {
   const bool runs_ended = std::all_of(state.runs.begin(), state.runs.end(), [&](const RunState& run) { return !end_of_run(plan, run).empty(); });
-  if (!runs_ended && state.confirmations.empty()) return false;
-  const std::vector<Finalist> all = finalists(plan, state);
-  return std::all_of(all.begin(), all.end(), [](const Finalist& one) { return one.confirmation.has_value(); });
+  return runs_ended && all_confirmed(finalists(plan, state));
 }
 
 std::optional<Finalist> winner(const SearchPlan& plan, const SearchState& state) {

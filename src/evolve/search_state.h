@@ -52,15 +52,16 @@ Result<SearchState> replay(const SearchPlan& plan, const std::vector<SearchEvent
 
 // Why a run ends now; empty: it goes on.
 std::string end_of_run(const SearchPlan& plan, const RunState& run);
-// Have all runs ended, and is every finalist confirmed or refused? Why a proposer ended its run (it had nothing left) is not in an archive: what a
-// search with finalists confirms says that its runs are over.
-bool has_ended(const SearchPlan& plan, const SearchState& state);
 // The leader, if it must be measured again before it may stay: fewer than plan.settled measurements.
 std::optional<std::int64_t> to_measure_again(const SearchPlan& plan, const RunState& run);
 
 // Of every run the best plan.finalists whose bound is above the baseline; a candidate that several runs found is confirmed once. Best of each run
 // first. Final when all runs have ended.
 std::vector<Finalist> finalists(const SearchPlan& plan, const SearchState& state);
+// Was each of them put to its confirmation, whatever came of it?
+bool all_confirmed(const std::vector<Finalist>& all);
+// Have all runs ended, and are all finalists confirmed?
+bool has_ended(const SearchPlan& plan, const SearchState& state);
 // The accepted finalist with the highest fitness in the search: chosen by data that its confirmation has not seen. Nothing: no claim.
 std::optional<Finalist> winner(const SearchPlan& plan, const SearchState& state);
 

@@ -44,6 +44,26 @@ TEST_F(Search, ProposersFindWhatRandomDrawsDoNot) {
   EXPECT_GT(sums[2], 3.2);  // of 3.45
 }
 
+// Why a proposer ends its run is in no archive, but what is confirmed says that it did.
+TEST_F(Search, ItHasEndedWhenItsFinalistsAreConfirmed) {
+  SearchPlan plan = test_plan("evolution", 30, 3);
+  TestJudge judge;
+  Archive archive = new_archive("ended", plan);
+  ASSERT_TRUE(search_in(archive, plan, judge).ok());
+  const std::vector<SearchEvent> events = archive.events().value();
+  plan.budget.evaluations = 1000;  // so no budget ended it
+  SearchState state = initial_state(plan);
+  bool confirming = false;
+  for (const SearchEvent& event : events) {
+    EXPECT_FALSE(has_ended(plan, state));
+    EXPECT_EQ(end_of_run(plan, state.runs.front()).empty(), !confirming);
+    ASSERT_TRUE(apply_event(plan, state, event, "archive").ok());
+    confirming = confirming || event.kind == MeasurementKind::kConfirm;
+  }
+  ASSERT_TRUE(confirming);
+  EXPECT_TRUE(has_ended(plan, state));
+}
+
 TEST_F(Search, NeverJudgesTwiceAndNoFailureIsAParent) {
   for (const std::string& name : proposer_names()) {
     TestJudge judge;

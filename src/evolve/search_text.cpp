@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "evolve/search_subject.h"
+
 namespace evolora {
 namespace {
 
@@ -102,12 +104,23 @@ std::string genome_difference(const Genome& from, const Genome& to) {
   return out.empty() ? "nothing" : out;
 }
 
+const char* unseen_text(const SearchPlan& plan) { return searches_pack(plan) ? "shapes, inputs and seeds" : "data, seeds and batches"; }
+
+std::string result_text(const Finalist& finalist, const std::vector<Finalist>& all) {
+  if (!finalist.confirmation) return "not yet";
+  if (!all_confirmed(all)) return "waits for the others";
+  if (finalist.accepted) return "confirmed";
+  return finalist.confirmation->reason.empty() ? "not shown better" : finalist.confirmation->reason;
+}
+
+std::int64_t proposals_of(const RunState& run) { return std::max<std::int64_t>(0, run.population.size() - 1); }
+
 Json search_state_to_json(const SearchPlan& plan, const SearchState& state) {
   Json out = {{"objective", word(plan.objective)}, {"runs", Json::array()}, {"finalists", Json::array()}};
   for (std::size_t r = 0; r < state.runs.size(); ++r) {
     const RunState& run = state.runs[r];
     out["runs"].push_back({{"proposer", plan.proposers[r]},
-                           {"proposals", std::max<std::int64_t>(0, run.population.size() - 1)},
+                           {"proposals", proposals_of(run)},
                            {"evaluations", run.evaluations},
                            {"seconds", run.seconds},
                            {"ended", end_of_run(plan, run)},

@@ -32,6 +32,12 @@ std::string genome_text(const Genome& genome);
 std::string genome_difference(const Genome& from, const Genome& to);
 // The same of candidates; "other code" where sources differ as well.
 std::string candidate_difference(const Candidate& from, const Candidate& to);
+// What a confirmation measures on: "data, seeds and batches", or of packs "shapes, inputs and seeds".
+const char* unseen_text(const SearchPlan& plan);
+// "confirmed", why not, or that it is not decided: of one of all finalists.
+std::string result_text(const Finalist& finalist, const std::vector<Finalist>& all);
+// Candidates, and answers of proposers that were none; without the start.
+std::int64_t proposals_of(const RunState& run);
 // Runs, finalists and the winner, as `evolve status --json` prints them.
 nlohmann::ordered_json search_state_to_json(const SearchPlan& plan, const SearchState& state);
 

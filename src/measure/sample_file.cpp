@@ -9,12 +9,11 @@
 #include <set>
 #include <tuple>
 
+#include "base/byte_size.h"
 #include "base/json.h"
 
 namespace evolora {
 namespace {
-
-constexpr double kMegabyte = 1e6;
 
 void count_failure(const TrialRecord& record, std::size_t& failed, std::size_t& invalid, std::string& reason) {
   if (record.status == TrialStatus::kOk) return;

@@ -5,11 +5,11 @@
 #include <cmath>
 #include <map>
 
+#include "base/byte_size.h"
 #include "measure/sample_file.h"
 #include "report/bench_report.h"
 #include "report/curve_figures.h"
 #include "report/curves.h"
-#include "report/text.h"
 
 namespace evolora {
 namespace {

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 
+#include "base/byte_size.h"
 #include "measure/paired_bench.h"
 #include "measure/sequential_design.h"
 #include "report/facts.h"

@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "base/byte_size.h"
 #include "base/json.h"
 #include "report/curve_figures.h"
 #include "report/facts.h"

@@ -6,8 +6,8 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 
-#include "evolve/search_subject.h"
 #include "report/facts.h"
 #include "report/text.h"
 
@@ -21,8 +21,8 @@ const Individual& individual_of(const OpenedSearch& search, int run, std::int64_
   return search.state.runs[static_cast<std::size_t>(run)].population.at(number);
 }
 
-void write_claim(const OpenedSearch& search, Page& page) {
-  if (const auto best = winner(search.plan, search.state)) {
+void write_claim(const OpenedSearch& search, const std::optional<Finalist>& best, Page& page) {
+  if (best) {
     const Individual& one = individual_of(search, best->run, best->number);
     const Judgement& judged = *best->confirmation;
     std::string sentence = fmt::format("individual {} of {}, confirmed over {} pairs that the search never saw: {}, p {:.2g}; against the start: {}",
@@ -39,7 +39,7 @@ void write_claim(const OpenedSearch& search, Page& page) {
   std::int64_t proposals = 0, evaluations = 0, tokens = 0;
   double seconds = 0, money = 0;
   for (const RunState& run : search.state.runs) {
-    proposals += std::max<std::int64_t>(0, run.population.size() - 1);
+    proposals += proposals_of(run);
     evaluations += run.evaluations;
     seconds += run.seconds;
     tokens += run.tokens;
@@ -62,43 +62,31 @@ void write_runs(const OpenedSearch& search, Page& page) {
   for (std::size_t r = 0; r < search.state.runs.size(); ++r) {
     const RunState& run = search.state.runs[r];
     const Individual* best = run.leader ? &run.population.at(*run.leader) : nullptr;
-    std::string end = end_of_run(search.plan, run);
-    if (end.empty() && !search.state.confirmations.empty()) end = "by its proposer";
-    table.rows.push_back({search.plan.proposers[r], fmt::format("{}", std::max<std::int64_t>(0, run.population.size() - 1)),
-                          fmt::format("{}", run.evaluations), fmt::format("{:.0f}", run.seconds),
-                          best == nullptr ? "" : fmt::format("{}", best->number),
+    const std::string end = end_of_run(search.plan, run);
+    table.rows.push_back({search.plan.proposers[r], fmt::format("{}", proposals_of(run)), fmt::format("{}", run.evaluations),
+                          fmt::format("{:.0f}", run.seconds), best == nullptr ? "" : fmt::format("{}", best->number),
                           best == nullptr ? "none above the start" : ratio_text(best->judgement.log_speed),
                           best == nullptr ? "" : ratio_text(best->judgement.log_memory), end.empty() ? "not yet" : end});
   }
   page.table(table);
 }
 
-void write_confirmations(const OpenedSearch& search, Page& page) {
-  const std::vector<Finalist> all = finalists(search.plan, search.state);
+void write_confirmations(const OpenedSearch& search, const std::vector<Finalist>& all, Page& page) {
   if (all.empty()) return;
   page.heading("Confirmation");
   page.paragraph(
       fmt::format("The best of each run, measured on {} that the search never saw. p is one-sided, that the gain is not above {:.3g} %, adjusted "
                   "for {} finalists (Holm).",
-                  searches_pack(search.plan) ? "shapes, inputs and seeds" : "data, seeds and batches", 100 * search.plan.min_effect, all.size()));
+                  unseen_text(search.plan), 100 * search.plan.min_effect, all.size()));
   Table table{
       .caption = "Finalists", .header = {"finalist", "change", "pairs", "speed", "memory", "p", "result"}, .text_columns = 2, .last_is_text = true};
-  const bool all_confirmed = std::all_of(all.begin(), all.end(), [](const Finalist& one) { return one.confirmation.has_value(); });
   for (const Finalist& finalist : all) {
     const Individual& one = individual_of(search, finalist.run, finalist.number);
     std::vector<std::string> row = {fmt::format("{} {}", proposer_of(search, finalist.run), finalist.number),
                                     candidate_difference(search.plan.start, one.candidate)};
-    if (finalist.confirmation) {
-      const Judgement& judged = *finalist.confirmation;
-      const std::string refused = judged.reason.empty() ? "not shown better" : judged.reason;
-      row.insert(row.end(), {fmt::format("{}", judged.log_speed.size()), ratio_text(judged.log_speed), ratio_text(judged.log_memory),
-                             all_confirmed ? fmt::format("{:.2g}", finalist.p) : "",
-                             finalist.accepted ? "confirmed"
-                             : all_confirmed   ? refused
-                                               : "waits for the others"});
-    } else {
-      row.insert(row.end(), {"", "", "", "", "not yet"});
-    }
+    const Judgement judged = finalist.confirmation.value_or(Judgement{});
+    row.insert(row.end(), {finalist.confirmation ? fmt::format("{}", judged.log_speed.size()) : "", ratio_text(judged.log_speed),
+                           ratio_text(judged.log_memory), all_confirmed(all) ? fmt::format("{:.2g}", finalist.p) : "", result_text(finalist, all)});
     table.rows.push_back(std::move(row));
   }
   page.table(table);
@@ -146,7 +134,7 @@ void write_models(const OpenedSearch& search, Page& page) {
   Table table{.caption = "Language models", .header = {"model", "asked for", "times", "no candidate", "scored", "tokens"}, .text_columns = 2};
   for (const auto& [key, asked] : models) {
     table.rows.push_back({key.first, key.second, fmt::format("{}", asked.times), fmt::format("{}", asked.no_candidate),
-                          fmt::format("{}", asked.scored), fmt::format("{}", asked.tokens)});
+                          fmt::format("{}", asked.scored), fmt::format("{:.0f}", asked.tokens)});
   }
   page.table(table);
 }
@@ -172,7 +160,7 @@ void write_individuals(const OpenedSearch& search, Page& page) {
   }
 }
 
-void write_plan(const OpenedSearch& search, const fs::path& folder, Page& page) {
+void write_plan(const OpenedSearch& search, const std::vector<Finalist>& all, const fs::path& folder, Page& page) {
   page.heading("Plan and environment");
   Json plan = search.archive.plan();
   for (const char* key : {"judge", "space", "start", "versions"}) plan.erase(key);
@@ -184,12 +172,19 @@ void write_plan(const OpenedSearch& search, const fs::path& folder, Page& page) 
   page.heading("How to look further");
   const std::string name = shell_word(folder.string());
   std::string commands = fmt::format("evolora evolve status {0}\nevolora evolve show {0} 0\n", name);
-  if (winner(search.plan, search.state)) commands += fmt::format("evolora evolve best {} --export best\n", name);
-  for (const Finalist& finalist : finalists(search.plan, search.state)) {
+  if (std::any_of(all.begin(), all.end(), [](const Finalist& one) { return one.accepted; }))
+    commands += fmt::format("evolora evolve best {} --export best\n", name);
+  for (const Finalist& finalist : all) {
     const std::string kept = finalist.confirmation ? text_in(finalist.confirmation->details, "folder") : "";
     if (!kept.empty()) commands += "evolora bench --verify " + shell_word((folder / kept).string()) + "\n";
   }
   page.code(commands);
+}
+
+void write_figures(const char* heading, std::vector<Figure> figures, Page& page) {
+  if (figures.empty()) return;
+  page.heading(heading);
+  page.figures(std::move(figures));
 }
 
 }  // namespace
@@ -197,19 +192,16 @@ void write_plan(const OpenedSearch& search, const fs::path& folder, Page& page) 
 Result<std::string> search_report(const fs::path& folder) {
   const OpenedSearch search = TRY(open_search(folder));
   Page page(fmt::format("Search: {}", fs::absolute(folder).lexically_normal().filename().string()));
-  write_claim(search, page);
+  const std::vector<Finalist> all = finalists(search.plan, search.state);
+  write_claim(search, winner(search.plan, search.state), page);
   write_runs(search, page);
-  std::vector<Figure> best = TRY(best_over_time(search.plan, search.events, archive_path(folder).string()));
-  if (!best.empty()) page.heading("Best over time");
-  if (!best.empty()) page.figures(std::move(best));
-  write_confirmations(search, page);
-  std::vector<Figure> funnel = gates_funnel(search.state);
-  if (!funnel.empty()) page.heading("Gates");
-  if (!funnel.empty()) page.figures(std::move(funnel));
+  write_figures("Best over time", TRY(best_over_time(search.plan, search.events, archive_path(folder).string())), page);
+  write_confirmations(search, all, page);
+  write_figures("Gates", gates_funnel(search.state), page);
   write_models(search, page);
   write_grid(search, page);
   write_individuals(search, page);
-  write_plan(search, folder, page);
+  write_plan(search, all, folder, page);
   return page.html();
 }
 

@@ -6,8 +6,6 @@
 
 namespace evolora {
 
-inline constexpr double kMegabyte = 1e6;  // bytes
-
 // About four significant digits: "12345", "12.34", "0.00123".
 std::string figure_text(double value);
 

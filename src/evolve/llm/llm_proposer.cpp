@@ -122,19 +122,14 @@ LlmProposer::Task LlmProposer::choose_task(const PopulationView& view, Random& r
   task.op = !has_sources ? LlmOperator::kGenome : sum > 0 ? pick(possible, u) : LlmOperator::kDiff;
   if (task.op == LlmOperator::kRepair) task.program = broken[random.below(broken.size())];
   if (task.op == LlmOperator::kCrossover) task.second = rest[random.below(rest.size())];
-  if (task.op == LlmOperator::kRewrite || task.op == LlmOperator::kCrossover) {
+  const bool rewrites = task.op == LlmOperator::kRewrite || task.op == LlmOperator::kCrossover;
+  // A model that wrote a block is asked to mend it as a block: an edit asks for more care than small ones have.
+  const auto again = task.op == LlmOperator::kRepair ? rewritten_block(*task.program) : std::nullopt;
+  if (rewrites || again) {
     const auto blocks = find_blocks(task.program->candidate.sources);
-    if (blocks.ok()) task.block_number = random.below(blocks->size());
-    if (blocks.ok()) task.block = (*blocks)[task.block_number];
+    if (blocks.ok()) task.block_number = again ? *again : random.below(blocks->size());
+    if (blocks.ok() && task.block_number < blocks->size()) task.block = (*blocks)[task.block_number];
     if (!blocks.ok()) task.op = LlmOperator::kDiff;  // whose answer will be refused with the place of the broken marker
-  }
-  // A model that wrote a block is asked to mend it as a block: small ones never get an edit right.
-  if (const auto rewritten = rewritten_block(*task.program); task.op == LlmOperator::kRepair && rewritten) {
-    const auto blocks = find_blocks(task.program->candidate.sources);
-    if (blocks.ok() && *rewritten < blocks->size()) {
-      task.block_number = *rewritten;
-      task.block = (*blocks)[*rewritten];
-    }
   }
   for (int i = 0; i < settings_.prompt.num_top_programs && !rest.empty(); ++i) {
     task.top.push_back(rest.front());
