@@ -11,6 +11,7 @@ Command add_evolve_run(CLI::App& evolve);
 Command add_evolve_status(CLI::App& evolve);
 Command add_evolve_best(CLI::App& evolve);
 Command add_evolve_show(CLI::App& evolve);
+Command add_evolve_verify(CLI::App& evolve);
 
 // Every run, every finalist, and what may be claimed.
 void print_search_state(const SearchPlan& plan, const SearchState& state);

@@ -41,7 +41,7 @@ class SearchLoop {
   Error interrupted() const { return Error{ErrorCode::kInterrupted, "interrupted; what is finished is kept: go on with --resume"}; }
 
   Status record(const SearchEvent& event) {
-    TRY(parts_.archive->append(event));
+    if (parts_.archive != nullptr) TRY(parts_.archive->append(event));
     TRY(apply_event(plan_, state_, event, "search"));
     parts_.observer->on_event(event, state_.runs[static_cast<std::size_t>(event.run)]);
     return {};
@@ -196,9 +196,10 @@ std::uint64_t judging_seed(const SearchPlan& plan, int run, std::int64_t number,
 }
 
 Result<SearchState> run_search(const SearchPlan& plan, const SearchParts& parts) {
-  CHECK(parts.space != nullptr && parts.judge != nullptr && parts.archive != nullptr && parts.observer != nullptr);
+  CHECK(parts.space != nullptr && parts.judge != nullptr && parts.observer != nullptr);
   CHECK(parts.proposers.size() == plan.proposers.size());
-  const std::vector<SearchEvent> events = TRY(parts.archive->events());
+  std::vector<SearchEvent> events;
+  if (parts.archive != nullptr) events = TRY(parts.archive->events());
   SearchState state = TRY(replay(plan, events, "archive"));
   return SearchLoop(plan, parts, std::move(state)).run();
 }

@@ -32,7 +32,7 @@ struct SearchParts {
   std::function<Result<std::string>(const Candidate&)> program_digest;
   std::vector<Proposer*> proposers;  // one per run of the plan
   Judge* judge = nullptr;
-  Archive* archive = nullptr;  // its plan is this plan
+  Archive* archive = nullptr;  // its plan is this plan; nothing: the search begins anew and is not kept
   SearchObserver* observer = nullptr;
   const std::atomic<bool>* stop = nullptr;  // may be null
 };

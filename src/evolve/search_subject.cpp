@@ -14,8 +14,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-Result<SearchSubject> recipe_subject(FileSystem& files, const fs::path& folder, const SearchPlan& plan, const std::string& source) {
-  const RecipeJudgeSettings settings = TRY(recipe_judge_from_json(plan.judge, source));
+Result<SearchSubject> recipe_candidates(const SearchPlan& plan, const std::string& source) {
   const Json threads = plan.judge.value("max_threads", Json(1));
   if (!threads.is_number_integer() || threads < 1 || threads > 100000) {
     return Error{ErrorCode::kBadData, fmt::format("{}: field 'max_threads': expected 1 to 100000, got {}", source, threads.dump())};
@@ -23,20 +22,15 @@ Result<SearchSubject> recipe_subject(FileSystem& files, const fs::path& folder, 
   const bool kernels = plan.judge.value("kernel_genes", Json(false)) == true;
   SearchSubject subject;
   subject.space = recipe_space(threads.get<int>(), kernels ? KernelGenes::kSlots : KernelGenes::kNone);
-  subject.judge = TRY(make_recipe_judge(files, folder, settings));
   return subject;
 }
 
-Result<SearchSubject> pack_subject(FileSystem& files, const fs::path& folder, const SearchPlan& plan, const std::string& source, Isolation isolation,
-                                   const std::atomic<bool>* stop) {
-  const PackJudgeSettings settings = TRY(pack_judge_from_json(plan.judge, source));
-  const PackSources start = TRY(program_of(plan.start));
+Result<SearchSubject> pack_candidates(const SearchPlan& plan) {
   SearchSubject subject;
   subject.space = TRY(genes_of_program(plan.start));
-  subject.judge = TRY(make_pack_judge(files, folder, settings, start, isolation, stop));
   subject.genes_of = genes_of_program;
   subject.program_digest = [](const Candidate& candidate) { return evolora::program_digest(candidate); };
-  subject.agree = [start](const Candidate& candidate, Changed changed) { return agreed(start, candidate, changed); };
+  subject.agree = [start = TRY(program_of(plan.start))](const Candidate& candidate, Changed changed) { return agreed(start, candidate, changed); };
   return subject;
 }
 
@@ -44,10 +38,22 @@ Result<SearchSubject> pack_subject(FileSystem& files, const fs::path& folder, co
 
 bool searches_pack(const SearchPlan& plan) { return plan.judge.value("kind", Json()) == "pack"; }
 
+Result<SearchSubject> candidates_of(const SearchPlan& plan, const std::string& source) {
+  return searches_pack(plan) ? pack_candidates(plan) : recipe_candidates(plan, source);
+}
+
 Result<SearchSubject> subject_of(FileSystem& files, const fs::path& folder, const SearchPlan& plan, const std::string& source, Isolation isolation,
                                  const std::atomic<bool>* stop) {
-  if (searches_pack(plan)) return pack_subject(files, folder, plan, source, isolation, stop);
-  return recipe_subject(files, folder, plan, source);
+  SearchSubject subject = TRY(candidates_of(plan, source));
+  if (searches_pack(plan)) {
+    const PackJudgeSettings settings = TRY(pack_judge_from_json(plan.judge, source));
+    const PackSources start = TRY(program_of(plan.start));
+    subject.judge = TRY(make_pack_judge(files, folder, settings, start, isolation, stop));
+  } else {
+    const RecipeJudgeSettings settings = TRY(recipe_judge_from_json(plan.judge, source));
+    subject.judge = TRY(make_recipe_judge(files, folder, settings));
+  }
+  return subject;
 }
 
 Status export_candidate(FileSystem& files, const fs::path& folder, const SearchPlan& plan, const Candidate& candidate) {

@@ -25,7 +25,10 @@ struct SearchSubject {
 // Is the search about kernel source?
 bool searches_pack(const SearchPlan& plan);
 
-// folder: of the search. isolation: of source that nobody read; not part of a plan, so that no archive can ask for less. Errors: those of the judges;
+// Without a judge: what candidates are. kBadData naming source (the archive) and field.
+Result<SearchSubject> candidates_of(const SearchPlan& plan, const std::string& source);
+
+// The same with one. folder: of the search. isolation: of source that nobody read; not part of a plan, so that no archive can ask for less. Errors: those of the judges;
 // kBadData naming source (the archive) and field.
 Result<SearchSubject> subject_of(FileSystem& files, const fs::path& folder, const SearchPlan& plan, const std::string& source, Isolation isolation,
                                  const std::atomic<bool>* stop);

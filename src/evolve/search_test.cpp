@@ -1,8 +1,9 @@
 // The search as a whole with a judge that computes: what it finds, what it never does, and that a killed one goes on to the bit.
 #include "evolve/search.h"
 
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 
+#include "evolve/reproduce_search.h"
 #include "evolve/search_test_support.h"
 
 namespace evolora {
@@ -96,6 +97,60 @@ TEST_F(Search, GoesOnToTheBitFromEveryEvent) {
       EXPECT_EQ(content_of(cut), expected) << name << ", cut after " << kept;
     }
   }
+}
+
+Result<Reproduction> made_again(const SearchPlan& plan, const std::vector<SearchEvent>& events) {
+  const GeneSpace space = test_space();
+  std::vector<std::unique_ptr<Proposer>> proposers;
+  SearchParts parts{.space = &space};
+  for (const std::string& name : plan.proposers) {
+    proposers.push_back(TRY(make_proposer(name)));
+    parts.proposers.push_back(proposers.back().get());
+  }
+  return reproduce_search(plan, events, std::move(parts), "archive");
+}
+
+TEST_F(Search, IsMadeAgainFromItsArchive) {
+  SearchPlan plan = test_plan("random", 20, 4);
+  plan.proposers = {"random", "evolution", "tpe"};
+  TestJudge judge;
+  Archive archive = new_archive("again", plan);
+  ASSERT_TRUE(search_in(archive, plan, judge).ok());
+  std::vector<SearchEvent> events = archive.events().value();
+  const auto whole = made_again(plan, events);
+  ASSERT_TRUE(whole.ok()) << whole.error().message;
+  EXPECT_TRUE(whole->ended);
+  EXPECT_GE(whole->proposals, 40U);
+  EXPECT_EQ(whole->proposals + 3, static_cast<std::size_t>(std::count_if(events.begin(), events.end(), [](const auto& e) { return e.individual; })));
+  for (std::size_t kept = 0; kept < events.size(); ++kept) {
+    const auto part = made_again(plan, {events.begin(), events.begin() + static_cast<std::ptrdiff_t>(kept)});
+    ASSERT_TRUE(part.ok()) << kept << ": " << part.error().message;
+    EXPECT_FALSE(part->ended) << kept;
+  }
+}
+
+// What was changed afterwards is found: a candidate, what was measured of a parent, a seed, what came of a proposal.
+TEST_F(Search, WhatTheSearchDoesNotMakeIsNamed) {
+  const SearchPlan plan = test_plan("evolution", 20, 4);
+  TestJudge judge;
+  Archive archive = new_archive("changed", plan);
+  ASSERT_TRUE(search_in(archive, plan, judge).ok());
+  const std::vector<SearchEvent> events = archive.events().value();
+  const auto message = [&](std::size_t at, const std::function<void(SearchEvent&)>& change) {
+    std::vector<SearchEvent> changed = events;
+    change(changed[at]);
+    const auto made = made_again(plan, changed);
+    EXPECT_TRUE(made.ok() || made.error().code == ErrorCode::kCorrupt);
+    return made.ok() ? "the same" : made.error().message;
+  };
+  const auto named = [](std::size_t at) { return testing::HasSubstr("archive: event " + std::to_string(at) + ": the search makes"); };
+  EXPECT_EQ(message(3, [](SearchEvent&) {}), "the same");
+  EXPECT_THAT(message(3, [](SearchEvent& e) { e.individual->candidate.genome["tile"] = 77; }), named(3));
+  EXPECT_THAT(message(3, [](SearchEvent& e) { e.seed += 1; }), named(3));
+  EXPECT_THAT(message(3, [](SearchEvent& e) { e.individual->origin = "llm"; }), named(3));
+  EXPECT_THAT(message(3, [](SearchEvent& e) { e.individual->parents.push_back(0); }), named(3));
+  EXPECT_THAT(message(3, [](SearchEvent& e) { e.individual->rejected = "no"; }), named(3));
+  EXPECT_THAT(message(1, [](SearchEvent& e) { e.judgement.log_speed.assign(3, 9.0); }), testing::HasSubstr("the search makes"));
 }
 
 TEST_F(Search, EqualCandidatesClaimNothingInTwentyOfTwenty) {

@@ -125,6 +125,15 @@ TEST_F(EvolveLlm, ProposesAndTheKeyStaysInMemory) {
   const ProcessResult replay = run(search({"--out", path("replayed"), "--replay", path("found")}));
   EXPECT_EQ(replay.exit_status, 2);
   EXPECT_THAT(replay.standard_error, HasSubstr("asks something else than was recorded"));
+
+  // With the archived times the same is asked and proposed, and no endpoint is needed.
+  const ProcessResult verified = run({"evolve", "verify", path("found"), "--llm", path("llm.yaml")});
+  EXPECT_EQ(verified.exit_status, 0) << verified.standard_error;
+  EXPECT_THAT(verified.standard_output, HasSubstr("3 proposals made again from"));
+  EXPECT_THAT(verified.standard_output, HasSubstr("and the recorded answers of language models: all the same, to the byte\n"));
+  const ProcessResult without = run({"evolve", "verify", path("found")});
+  EXPECT_EQ(without.exit_status, 2);
+  EXPECT_THAT(without.standard_error, HasSubstr("proposer llm: expected a configuration of language models with --llm"));
 }
 
 TEST_F(EvolveLlm, MistakesAreOneLine) {
