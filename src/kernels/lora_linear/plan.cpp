@@ -69,18 +69,22 @@ struct Shape {
   std::int64_t widest;  // vectors of a block whose panels fit the limit
   std::int64_t most_rows;
   bool tiled;
+  bool rounds_rows;  // bf16 on the vector unit: every block rounds the rows of a for itself
 };
 
 // Time of a block in fused multiply-adds of one vector. Decoding a vector costs about as much as 6 rows of arithmetic (measured 4 to 10);
 // reading the rows of a again for another block about 0.15 vectors.
-// bf16 on matrix tiles (where depth counts half): a row takes a third of that, decoding and reading are what they were.
+// bf16 (where depth counts half): decoding is what it was, and reading is rounding, too. On matrix tiles a row takes a third.
 double block_cost(const Shape& shape, double rows, double vectors) {
   constexpr double kDecode = 6;
   constexpr double kReread = 0.15;
   constexpr double kTiledRow = 0.33;
   constexpr double kTiledDecode = 12;
   constexpr double kTiledReread = 0.6;
+  constexpr double kRoundingDecode = 12;
+  constexpr double kRoundingReread = 1;
   if (shape.tiled) return static_cast<double>(shape.depth) * (vectors * (rows * kTiledRow + kTiledDecode) + rows * kTiledReread);
+  if (shape.rounds_rows) return static_cast<double>(shape.depth) * (vectors * (rows + kRoundingDecode) + rows * kRoundingReread);
   return static_cast<double>(shape.depth) * (vectors * (rows + kDecode) + rows * kReread);
 }
 
@@ -187,6 +191,7 @@ std::vector<Block> plan_products(std::span<const Product> products, std::int64_t
     const auto limit = static_cast<std::int64_t>(static_cast<double>(panel_limit_bytes()) * narrower_panel(product));
     Shape shape{product.rows,     divide_up(product.cols, lanes), effective_depth(product), std::clamp(limit / vector_bytes, kTile, kWidest),
                 product.rows + 1, runs_on_tiles(product)};
+    shape.rounds_rows = !shape.tiled && !product.low_terms.empty() && product.arithmetic == Arithmetic::kBf16;
     if (shape.tiled) {
       shape.most_rows = most_tile_rows(product);
       if (product.terms.empty()) shape.widest = shape.vectors + 1;  // columns pass by and are not kept
