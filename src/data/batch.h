@@ -15,11 +15,20 @@ struct Batch {
   std::vector<std::int32_t> loss_rows;        // (M) ascending: rows whose next token is learned
   std::vector<std::int32_t> targets;          // (M) that next token
   std::vector<std::int64_t> segment_samples;  // (S) the sample of each segment, Sample::id; may be empty
-  std::int64_t real_tokens = 0;               // tokens of the samples it came from, for tokens/s (no padding)
+  // The first so many tokens of segment 0 also begin all other segments, which have only what comes after them (positions go on from there).
+  std::int32_t shared_tokens = 0;
+  std::int64_t real_tokens = 0;  // tokens of the samples it came from, for tokens/s (no padding)
 
   std::int64_t token_count() const { return static_cast<std::int64_t>(tokens.size()); }
   std::int64_t segment_count() const { return static_cast<std::int64_t>(segment_starts.size()) - 1; }
   std::int64_t supervised_count() const { return static_cast<std::int64_t>(loss_rows.size()); }
+  // Of segment s: tokens that come before its own, in segment 0; its own; and where its keys begin when every segment has all of its keys.
+  std::int64_t tokens_before(std::int64_t s) const { return s == 0 ? 0 : shared_tokens; }
+  std::int64_t own_tokens(std::int64_t s) const {
+    return segment_starts[static_cast<std::size_t>(s) + 1] - segment_starts[static_cast<std::size_t>(s)];
+  }
+  std::int64_t key_start(std::int64_t s) const { return segment_starts[static_cast<std::size_t>(s)] + (s == 0 ? 0 : s - 1) * shared_tokens; }
+  std::int64_t key_count() const { return token_count() + (segment_count() - 1) * shared_tokens; }
 };
 
 // A batch of mlx-lm before the engine's view of it: the padded id matrix and (offset, length) per row. For comparisons with mlx-lm.

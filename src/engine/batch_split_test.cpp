@@ -35,6 +35,7 @@ std::map<std::int64_t, Learned> learned_of(const std::vector<Batch>& batches) {
     for (std::size_t s = 0; s < batch.segment_samples.size(); ++s) {
       Learned& learned = out[batch.segment_samples[s]];
       EXPECT_TRUE(learned.tokens.empty()) << "a sample came twice";
+      learned.tokens.assign(batch.tokens.begin(), batch.tokens.begin() + batch.tokens_before(static_cast<std::int64_t>(s)));
       for (auto i = static_cast<std::size_t>(batch.segment_starts[s]); i < static_cast<std::size_t>(batch.segment_starts[s + 1]); ++i) {
         learned.tokens.push_back(batch.tokens[i]);
         EXPECT_EQ(batch.positions[i], static_cast<std::int32_t>(learned.tokens.size()) - 1);
@@ -79,6 +80,41 @@ TEST(BatchSplit, LosesNothingAndKeepsTheLimit) {
     }
     EXPECT_EQ(real_tokens, batch.real_tokens);
   }
+}
+
+TEST(BatchSplit, SharedTokensAreThereOnceAndTheSamplesAreTheSame) {
+  std::mt19937_64 random(6);
+  for (int round = 0; round < 200; ++round) {
+    Batch batch = random_batch(random, 2 + random() % 8, 60);
+    const auto shortest = [&] {
+      std::int64_t least = batch.own_tokens(0);
+      for (std::int64_t s = 1; s < batch.segment_count(); ++s) least = std::min(least, batch.own_tokens(s));
+      return least;
+    }();
+    begin_alike(batch, std::min<std::int64_t>(shortest, static_cast<std::int64_t>(random() % 16)));
+    const auto limit = static_cast<std::int64_t>(random() % 200);
+    const std::vector<Batch> pieces = split_batch(batch, limit, true);
+    EXPECT_EQ(learned_of(pieces), learned_of({batch}));
+    for (const Batch& piece : pieces) {
+      EXPECT_TRUE(limit == 0 || piece.segment_count() == 1 || piece.token_count() <= limit);
+      EXPECT_TRUE(piece.shared_tokens == 0 || piece.shared_tokens >= kLeastShared);
+      EXPECT_TRUE(piece.loss_rows.empty() || piece.loss_rows.front() >= piece.shared_tokens);
+      for (std::int64_t s = 0; s < piece.segment_count(); ++s) EXPECT_GT(piece.own_tokens(s), s == 0 ? piece.shared_tokens : 0);
+    }
+  }
+  Batch batch = make_batch({60, 40, 50}, kVocabulary, 1);
+  begin_alike(batch, 12);
+  const std::vector<Batch> whole = split_batch(batch, 0, true);
+  ASSERT_EQ(whole.size(), 1U);
+  EXPECT_EQ(whole[0].shared_tokens, 12);
+  EXPECT_EQ(whole[0].token_count(), 126);
+  EXPECT_EQ(whole[0].key_count(), 150);
+  EXPECT_EQ(whole[0].real_tokens, 150);
+  EXPECT_EQ(split_batch(batch, 126, true).size(), 1U);  // with what is shared, it fits
+  EXPECT_EQ(split_batch(batch, 0, false)[0].shared_tokens, 0);
+  begin_alike(batch, 7);
+  batch.tokens[60 + 7] ^= 1;
+  EXPECT_EQ(split_batch(batch, 0, true)[0].shared_tokens, 0) << "not worth it";
 }
 
 std::vector<std::int64_t> piece_sizes(const std::vector<int>& lengths, std::int64_t max_tokens) {

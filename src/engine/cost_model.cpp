@@ -51,11 +51,15 @@ class PassCounter {
   // Forward: queries times the keys they see, for scores and for values.
   double attention_operations(std::int64_t layer, const Batch& batch) const {
     const auto window = static_cast<double>(spec_.attention_window(layer));
-    double pairs = 0;
-    for (std::size_t s = 0; s + 1 < batch.segment_starts.size(); ++s) {
-      const double length = batch.segment_starts[s + 1] - batch.segment_starts[s];
+    const auto pairs_of_first = [window](std::int64_t count) {
+      const auto length = static_cast<double>(count);
       const double ramp = window == 0 ? length : std::min(length, window);  // so many queries see all before them
-      pairs += ramp * (ramp + 1) / 2 + (length - ramp) * window;
+      return ramp * (ramp + 1) / 2 + (length - ramp) * window;
+    };
+    double pairs = 0;
+    for (std::int64_t s = 0; s < batch.segment_count(); ++s) {
+      const std::int64_t before = batch.tokens_before(s);
+      pairs += pairs_of_first(before + batch.own_tokens(s)) - pairs_of_first(before);
     }
     return 2 * 2 * static_cast<double>(spec_.query_width()) * pairs;
   }

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "engine/dropout_key.h"
+#include "engine/shared_prefix.h"
 
 namespace evolora {
 namespace {
@@ -325,14 +326,25 @@ void LayerProgram::rope(std::int64_t layer, Pass pass, BufferId q, BufferId k) {
                 [arguments, kernel = inputs_.kernels.rope](const RunContext& run, KernelContext& context) { kernel(arguments(run), context); });
 }
 
+BufferId LayerProgram::keys_of_all(std::int64_t layer, Pass pass, BufferId x) {
+  if (inputs_.batch.shared_tokens == 0) return x;
+  const BufferId all = builder_.floats("keys_of_all", inputs_.batch.key_count() * spec().kv_width());
+  builder_.call(Slot::kStorage, pass, layer, {x, all}, 0, [x, all, width = spec().kv_width()](const RunContext& run, KernelContext& context) {
+    repeat_shared_rows(*run.bindings().batch, width, run.f32(x), run.f32(all), context.threads);
+  });
+  return all;
+}
+
 void LayerProgram::attend(std::int64_t layer, BlockBuffers& block) {
   block.attention = builder_.floats("attention", rows() * spec().query_width());
   block.lse = builder_.floats("lse", rows() * spec().num_heads);
   const CacheShape cache{.layer = layer, .width = spec().kv_width()};
-  const auto arguments = [block, cache, in_cache = inputs_.use_cache, heads = spec().num_heads, kv_heads = spec().num_kv_heads,
+  const BufferId k = inputs_.use_cache ? kNoBuffer : keys_of_all(layer, Pass::kForward, block.k);
+  const BufferId v = inputs_.use_cache ? kNoBuffer : keys_of_all(layer, Pass::kForward, block.v);
+  const auto arguments = [block, k, v, cache, in_cache = inputs_.use_cache, heads = spec().num_heads, kv_heads = spec().num_kv_heads,
                           head_dim = spec().head_dim, window = spec().attention_window(layer)](const RunContext& run) {
-    const float* keys = in_cache ? cache_rows(run.bindings().key_cache, cache, run.bindings(), 0) : run.f32(block.k);
-    const float* values = in_cache ? cache_rows(run.bindings().value_cache, cache, run.bindings(), 0) : run.f32(block.v);
+    const float* keys = in_cache ? cache_rows(run.bindings().key_cache, cache, run.bindings(), 0) : run.f32(k);
+    const float* values = in_cache ? cache_rows(run.bindings().value_cache, cache, run.bindings(), 0) : run.f32(v);
     return AttentionForward{.q = run.f32(block.q),
                             .k = keys,
                             .v = values,
@@ -348,16 +360,22 @@ void LayerProgram::attend(std::int64_t layer, BlockBuffers& block) {
   const std::size_t workspace =
       inputs_.kernels.attention_forward_workspace_bytes(arguments(RunContext::planning(inputs_.planning_bindings)), inputs_.threads);
   builder_.call(
-      Slot::kAttention, Pass::kForward, layer, {block.q, block.k, block.v, block.attention, block.lse}, workspace,
+      Slot::kAttention, Pass::kForward, layer, {block.q, k, v, block.attention, block.lse}, workspace,
       [arguments, kernel = inputs_.kernels.attention_forward](const RunContext& run, KernelContext& context) { kernel(arguments(run), context); });
 }
 
 void LayerProgram::attend_backward(std::int64_t layer, const BlockBuffers& block, BufferId d_out, BufferId dq, BufferId dk, BufferId dv) {
-  const auto arguments = [block, d_out, dq, dk, dv, n = rows(), heads = spec().num_heads, kv_heads = spec().num_kv_heads, head_dim = spec().head_dim,
-                          window = spec().attention_window(layer)](const RunContext& run) {
+  const std::int64_t width = spec().kv_width();
+  const bool shared = inputs_.batch.shared_tokens > 0;
+  const BufferId k = keys_of_all(layer, Pass::kBackward, block.k);
+  const BufferId v = keys_of_all(layer, Pass::kBackward, block.v);
+  const BufferId dk_all = shared ? builder_.floats("dk_of_all", inputs_.batch.key_count() * width) : dk;
+  const BufferId dv_all = shared ? builder_.floats("dv_of_all", inputs_.batch.key_count() * width) : dv;
+  const auto arguments = [block, k, v, d_out, dq, dk_all, dv_all, n = rows(), heads = spec().num_heads, kv_heads = spec().num_kv_heads,
+                          head_dim = spec().head_dim, window = spec().attention_window(layer)](const RunContext& run) {
     return AttentionBackward{.q = run.f32(block.q),
-                             .k = run.f32(block.k),
-                             .v = run.f32(block.v),
+                             .k = run.f32(k),
+                             .v = run.f32(v),
                              .out = run.f32(block.attention),
                              .lse = run.f32(block.lse),
                              .dout = run.f32(d_out),
@@ -369,14 +387,21 @@ void LayerProgram::attend_backward(std::int64_t layer, const BlockBuffers& block
                              .window = window,
                              .scale = 1.0F / std::sqrt(static_cast<float>(head_dim)),
                              .dq = run.f32(dq),
-                             .dk = run.f32(dk),
-                             .dv = run.f32(dv)};
+                             .dk = run.f32(dk_all),
+                             .dv = run.f32(dv_all)};
   };
   const std::size_t workspace =
       inputs_.kernels.attention_backward_workspace_bytes(arguments(RunContext::planning(inputs_.planning_bindings)), inputs_.threads);
   builder_.call(
-      Slot::kAttention, Pass::kBackward, layer, {block.q, block.k, block.v, block.attention, block.lse, d_out, dq, dk, dv}, workspace,
+      Slot::kAttention, Pass::kBackward, layer, {block.q, k, v, block.attention, block.lse, d_out, dq, dk_all, dv_all}, workspace,
       [arguments, kernel = inputs_.kernels.attention_backward](const RunContext& run, KernelContext& context) { kernel(arguments(run), context); });
+  if (!shared) return;
+  for (const auto& [all, own] : {std::pair(dk_all, dk), {dv_all, dv}}) {
+    builder_.call(Slot::kStorage, Pass::kBackward, layer, {all, own}, 0,
+                  [all = all, own = own, width](const RunContext& run, KernelContext& context) {
+                    sum_shared_rows(*run.bindings().batch, width, run.f32(all), run.f32(own), context.threads);
+                  });
+  }
 }
 
 void LayerProgram::backward(std::int64_t layer, const BlockBuffers& saved, BufferId d_hidden, bool lowest) {

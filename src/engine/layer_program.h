@@ -92,6 +92,8 @@ class LayerProgram {
   void norm(std::int64_t layer, BufferId x, BufferId residual, const float* weight, BufferId sum, BufferId y);
   void norm_backward(std::int64_t layer, BufferId dy, BufferId x, const float* weight, BufferId d_hidden);
   void rope(std::int64_t layer, Pass pass, BufferId q, BufferId k);
+  // Keys or values as attention reads them: x itself, or a copy in which every segment has the shared rows.
+  BufferId keys_of_all(std::int64_t layer, Pass pass, BufferId x);
   void attend(std::int64_t layer, BlockBuffers& block);
   void attend_backward(std::int64_t layer, const BlockBuffers& block, BufferId d_out, BufferId dq, BufferId dk, BufferId dv);
   void linear(std::int64_t layer, const Group& group, BufferId x, BlockBuffers& block);

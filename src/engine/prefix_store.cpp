@@ -9,7 +9,11 @@
 namespace evolora {
 namespace {
 
-std::int64_t segment_tokens(const Batch& batch, std::size_t s) { return batch.segment_starts[s + 1] - batch.segment_starts[s]; }
+// With those that are shared.
+std::int64_t segment_tokens(const Batch& batch, std::size_t s) {
+  const auto segment = static_cast<std::int64_t>(s);
+  return batch.tokens_before(segment) + batch.own_tokens(segment);
+}
 
 }  // namespace
 
@@ -40,13 +44,15 @@ bool PrefixStore::covers(const Batch& batch) const {
 void PrefixStore::load(const Batch& batch, float* hidden) {
   for (std::size_t s = 0; s < batch.segment_samples.size(); ++s) {
     const Entry& entry = entries_.at(batch.segment_samples[s]);
-    const auto count = static_cast<std::size_t>(segment_tokens(batch, s) * hidden_size_);
+    const auto segment = static_cast<std::int64_t>(s);
+    const auto count = static_cast<std::size_t>(batch.own_tokens(segment) * hidden_size_);
+    const std::uint64_t offset = entry.offset + static_cast<std::uint64_t>(batch.tokens_before(segment) * hidden_size_);
     float* out = hidden + batch.segment_starts[s] * hidden_size_;
     if (file_) {
       // What was written can be read, unless the disk itself fails; there is no step to go on with then.
-      CHECK(file_->read_at(entry.offset * sizeof(float), std::as_writable_bytes(std::span(out, count))).ok());
+      CHECK(file_->read_at(offset * sizeof(float), std::as_writable_bytes(std::span(out, count))).ok());
     } else {
-      std::copy_n(memory_.begin() + static_cast<std::ptrdiff_t>(entry.offset), count, out);
+      std::copy_n(memory_.begin() + static_cast<std::ptrdiff_t>(offset), count, out);
     }
   }
 }
@@ -56,17 +62,22 @@ void PrefixStore::store(const Batch& batch, const float* hidden) {
     const Entry entry{.offset = floats_, .tokens = segment_tokens(batch, s)};
     const auto found = entries_.find(batch.segment_samples[s]);
     if (found != entries_.end() && found->second.tokens >= entry.tokens) continue;
-    const auto count = static_cast<std::size_t>(entry.tokens * hidden_size_);
-    const std::span rows(hidden + batch.segment_starts[s] * hidden_size_, count);
-    if (file_) {
-      status_ = file_->write_at(entry.offset * sizeof(float), std::as_bytes(rows));
-      if (!status_.ok()) return;
-    } else {
-      memory_.insert(memory_.end(), rows.begin(), rows.end());
-    }
-    floats_ += count;
+    const auto segment = static_cast<std::int64_t>(s);
+    append({hidden, static_cast<std::size_t>(batch.tokens_before(segment) * hidden_size_)});
+    append({hidden + batch.segment_starts[s] * hidden_size_, static_cast<std::size_t>(batch.own_tokens(segment) * hidden_size_)});
+    if (!status_.ok()) return;
     entries_[batch.segment_samples[s]] = entry;
   }
+}
+
+void PrefixStore::append(std::span<const float> rows) {
+  if (rows.empty() || !status_.ok()) return;
+  if (file_) {
+    status_ = file_->write_at(floats_ * sizeof(float), std::as_bytes(rows));
+  } else {
+    memory_.insert(memory_.end(), rows.begin(), rows.end());
+  }
+  floats_ += rows.size();
 }
 
 }  // namespace evolora

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <unordered_map>
 #include <vector>
 
@@ -36,6 +37,7 @@ class PrefixStore final : public PrefixRows {
     std::int64_t tokens = 0;
   };
   explicit PrefixStore(std::int64_t hidden_size) : hidden_size_(hidden_size) {}
+  void append(std::span<const float> rows);
 
   std::int64_t hidden_size_;
   std::optional<ScratchFile> file_;  // none: memory_

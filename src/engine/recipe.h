@@ -49,6 +49,9 @@ struct Recipe {
   std::int64_t micro_batch_tokens = 0;   // split a batch into passes of at most this many tokens (whole segments); <= 0: no split
   std::int64_t head_rows_per_chunk = 0;  // rows of logits alive at a time; <= 0: chosen from the vocabulary size
   PrefixCache prefix_cache = PrefixCache::kOff;
+  // What all samples of a pass begin with, where nothing of it is learned (a system prompt, an instruction), is computed once for all of them. The
+  // same gradients up to the order of sums; off where adapters have dropout.
+  bool share_prefixes = false;
   // Of the products with base weights in the blocks (kernels/arithmetic.h): x W^T, also where it is recomputed and in evaluation, and dy W. Adapters,
   // head, attention and everything else stay fp32. Changes losses and gradients by its rounding, so it is never chosen by the planner.
   Arithmetic forward_arithmetic = Arithmetic::kFp32;
@@ -69,6 +72,7 @@ struct RecipeChoices {
   std::optional<std::int64_t> micro_batch_tokens;
   std::optional<std::int64_t> head_rows_per_chunk;
   std::optional<PrefixCache> prefix_cache;
+  std::optional<bool> share_prefixes;
   std::optional<Arithmetic> forward_arithmetic;
   std::optional<Arithmetic> backward_arithmetic;
   std::optional<bool> release_weights;

@@ -25,6 +25,7 @@ const Words<PrefixCache> kPrefix = {{"off", PrefixCache::kOff}, {"memory", Prefi
 const Words<KernelSet> kKernels = {{"cpu", KernelSet::kCpu}, {"reference", KernelSet::kReference}};
 const Words<Arithmetic> kForwardArithmetic = {{"fp32", Arithmetic::kFp32}, {"bf16", Arithmetic::kBf16}, {"int8", Arithmetic::kInt8}};
 const Words<Arithmetic> kBackwardArithmetic = {{"fp32", Arithmetic::kFp32}, {"bf16", Arithmetic::kBf16}};  // gradients are not made for 8 bits
+const Words<bool> kSwitch = {{"off", false}, {"on", true}};
 const Words<bool> kWeights = {{"resident", false}, {"released", true}};
 
 template <typename Enum>
@@ -148,6 +149,8 @@ const std::vector<Row>& rows() {
        [](const R& r) -> Json { return r.head_rows_per_chunk; }},
       {"prefix_cache", [](const F& f, C& c) -> Status { return f.read(kPrefix, c.prefix_cache); },
        [](const R& r) -> Json { return word(r.prefix_cache); }},
+      {"share_prefixes", [](const F& f, C& c) -> Status { return f.read(kSwitch, c.share_prefixes); },
+       [](const R& r) -> Json { return word_of(kSwitch, r.share_prefixes); }},
       {"forward_arithmetic", [](const F& f, C& c) -> Status { return f.read(kForwardArithmetic, c.forward_arithmetic); },
        [](const R& r) -> Json { return arithmetic_name(r.forward_arithmetic); }},
       {"backward_arithmetic", [](const F& f, C& c) -> Status { return f.read(kBackwardArithmetic, c.backward_arithmetic); },

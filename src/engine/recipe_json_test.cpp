@@ -27,6 +27,12 @@ TEST(RecipeJson, ArithmeticThatIsNotChosenStaysOpen) {
   EXPECT_EQ(with_choices({}, choices).backward_arithmetic, Arithmetic::kFp32);
 }
 
+TEST(RecipeJson, SharedPrefixesAreASwitch) {
+  EXPECT_EQ(recipe_to_json(Recipe())["share_prefixes"], "off");
+  EXPECT_TRUE(with_choices({}, parse(R"({"share_prefixes": "on"})").value()).share_prefixes);
+  EXPECT_FALSE(parse(R"({"share_prefixes": true})").ok());
+}
+
 TEST(RecipeJson, BackwardInInt8IsRefused) {
   const Result<RecipeChoices> choices = parse(R"({"backward_arithmetic": "int8"})");
   ASSERT_FALSE(choices.ok());

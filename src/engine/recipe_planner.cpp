@@ -69,6 +69,7 @@ std::vector<Recipe> candidates(const ModelWeights& weights, const AdapterSet& ad
                                const PlanLimits& limits) {
   Recipe base = with_choices({}, choices);
   if (!choices.prefix_cache) base.prefix_cache = choose_prefix_cache(weights, adapters, run);
+  if (!choices.share_prefixes) base.share_prefixes = true;
   std::int64_t largest = 0;
   for (const std::vector<Batch>* batches : {&run.training, &run.evaluation}) {
     for (const Batch& batch : *batches) largest = std::max(largest, batch.token_count());
@@ -123,7 +124,7 @@ double predicted_run_seconds(const ModelWeights& weights, const AdapterSet& adap
     for (std::size_t i = 0; i < batches.size(); i += stride) {
       const Batch& batch = batches[i];
       sampled += static_cast<double>(batch.token_count());
-      for (const Batch& piece : split_batch(batch, recipe.micro_batch_tokens)) {
+      for (const Batch& piece : split_batch(batch, recipe.micro_batch_tokens, shares_prefixes(recipe, adapters))) {
         cost += cost_of_pass(weights, adapters, recipe, piece, training, prefix_loaded);
         released += (training ? 2.0 : 1.0) * static_cast<double>(weights.stored_bytes());
         // Few rows of logits at a time decode the head again for each of them.

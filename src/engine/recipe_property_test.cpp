@@ -32,6 +32,7 @@ Recipe random_recipe(std::mt19937& random) {
   recipe.micro_batch_tokens = pick<std::int64_t>(random, {0, 1, 20, 45, 1000});
   recipe.head_rows_per_chunk = pick<std::int64_t>(random, {0, 1, 5, 64});
   recipe.prefix_cache = pick(random, {PrefixCache::kOff, PrefixCache::kMemory, PrefixCache::kFile});
+  recipe.share_prefixes = random() % 2 == 0;
   recipe.release_weights = random() % 2 == 0;
   recipe.forward_arithmetic = pick(random, {Arithmetic::kFp32, Arithmetic::kBf16, Arithmetic::kInt8});
   recipe.backward_arithmetic = pick(random, {Arithmetic::kFp32, Arithmetic::kBf16});
@@ -106,6 +107,10 @@ TEST_F(RecipePropertyTest, RandomRecipesGiveTheReferenceStep) {
     if (random() % 3 == 0) options.keys = std::vector<std::string>{pick<const char*>(random, {"self_attn.v_proj", "mlp.down_proj", "mlp.gate_proj"})};
     AdapterSet adapters = make_adapters(weights.spec(), options);
     Batch batch = make_batch({17, 5, 40, 8}, weights.spec().vocab_size, random());
+    if (random() % 2 == 0) {
+      batch = make_batch({31, 27, 45, 30}, weights.spec().vocab_size, random());
+      begin_alike(batch, 9);
+    }
     batch.segment_samples = {7, 3, 11, 4};
     Recipe recipe = random_recipe(random);
     if (options.dropout > 0) recipe.micro_batch_tokens = 0;  // a mask belongs to a pass: another split draws others
@@ -180,6 +185,42 @@ TEST_F(RecipePropertyTest, SavedInBf16TakesHalfTheMemoryAndLeavesTheLossAlone) {
   const auto fp32 = static_cast<double>(bytes({}));
   EXPECT_LT(static_cast<double>(bytes({.saved_activations = StorageType::kBf16})), 0.8 * fp32);
   EXPECT_LT(static_cast<double>(bytes({.recompute = Recompute::kMlp})), 0.8 * fp32);
+}
+
+// Prompts that begin alike, in all ways of cutting and keeping: the step of the repeated tokens, with less arithmetic; from the cache bit by bit.
+TEST_F(RecipePropertyTest, SharedPrefixesGiveTheSameStepForLess) {
+  for (const char* type : {"llama", "qwen2"}) {
+    const ModelWeights weights = load({.model_type = type, .num_layers = 3});
+    AdapterSet adapters = make_adapters(weights.spec(), {.num_layers = 2, .rank = 4});
+    Batch batch = make_batch({61, 70, 90, 64, 66}, weights.spec().vocab_size, 3);
+    begin_alike(batch, 20);
+    batch.segment_samples = {0, 1, 2, 3, 4};
+    const StepResult expected = run_step(weights, adapters, {.threads = 2}, batch);
+    for (const std::int64_t micro_batch : {0, 150, 1}) {
+      for (const Recompute recompute : {Recompute::kNothing, Recompute::kMlp, Recompute::kBlock}) {
+        const Recipe recipe{.threads = 2, .recompute = recompute, .micro_batch_tokens = micro_batch, .share_prefixes = true};
+        expect_same(expected, run_step(weights, adapters, recipe, batch), weights.spec(), "shared");
+      }
+    }
+    Threads threads(2);
+    const auto pass = [&](bool share, bool cache) {
+      TrainingEngine engine(weights, adapters, {.threads = 2, .share_prefixes = share}, threads);
+      engine.poison_buffers(true);
+      if (cache) engine.use_prefix_store(PrefixStore::in_memory(weights.spec().hidden_size));
+      std::vector<double> losses;
+      for (int i = 0; i < 2; ++i) losses.push_back(engine.forward_backward(batch, 0.1, 5));
+      losses.push_back(engine.loss_sum(batch));
+      return std::tuple(losses, std::vector<float>(engine.gradients(), engine.gradients() + engine.gradient_count()), engine.necessary_flops());
+    };
+    const auto computed = pass(true, false), cached = pass(true, true);
+    EXPECT_EQ(std::get<0>(computed), std::get<0>(cached));
+    EXPECT_EQ(std::get<1>(computed), std::get<1>(cached));
+    EXPECT_LT(std::get<2>(computed), 0.85 * std::get<2>(pass(false, false)));  // 271 of 351 tokens, and the head as before
+    // Dropout draws other masks for every sample, so nothing is shared.
+    adapters = make_adapters(weights.spec(), {.num_layers = 2, .rank = 4, .dropout = 0.2F});
+    EXPECT_EQ(run_step(weights, adapters, {.threads = 2, .share_prefixes = true}, batch).gradients,
+              run_step(weights, adapters, {.threads = 2}, batch).gradients);
+  }
 }
 
 TEST_F(RecipePropertyTest, ThePrefixCacheChangesNoBit) {

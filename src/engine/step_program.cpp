@@ -68,12 +68,18 @@ std::int64_t head_rows_per_chunk(const Recipe& recipe, const ModelSpec& spec) {
   return std::clamp(rows / kRowTile * kRowTile, 4 * kRowTile, 64 * kRowTile);
 }
 
+bool shares_prefixes(const Recipe& recipe, const AdapterSet& adapters) {
+  return recipe.share_prefixes &&
+         std::none_of(adapters.modules().begin(), adapters.modules().end(), [](const AdapterModule& module) { return module.dropout > 0; });
+}
+
 std::vector<AttentionSegment> training_segments(const Batch& batch) {
   std::vector<AttentionSegment> segments;
-  for (std::size_t s = 0; s + 1 < batch.segment_starts.size(); ++s) {
-    const std::int64_t start = batch.segment_starts[s];
-    const std::int64_t length = batch.segment_starts[s + 1] - start;
-    segments.push_back({.q_start = start, .q_length = length, .kv_start = start, .kv_length = length});
+  for (std::int64_t s = 0; s < batch.segment_count(); ++s) {
+    segments.push_back({.q_start = batch.segment_starts[static_cast<std::size_t>(s)],
+                        .q_length = batch.own_tokens(s),
+                        .kv_start = batch.key_start(s),
+                        .kv_length = batch.tokens_before(s) + batch.own_tokens(s)});
   }
   return segments;
 }

@@ -21,12 +21,14 @@ struct ProgramKey {
   ProgramKind kind;
   PrefixUse prefix;
   std::int64_t supervised;
+  std::int32_t shared;
   std::vector<std::int32_t> segment_starts;
   auto operator<=>(const ProgramKey&) const = default;
 };
 
 ProgramKey key_of(ProgramKind kind, PrefixUse prefix, const Batch& batch) {
-  return {.kind = kind, .prefix = prefix, .supervised = batch.supervised_count(), .segment_starts = batch.segment_starts};
+  return {
+      .kind = kind, .prefix = prefix, .supervised = batch.supervised_count(), .shared = batch.shared_tokens, .segment_starts = batch.segment_starts};
 }
 
 // A fixed batch size cycles through few shapes when rows have one length, and never repeats when they do not: a small cache serves both.
@@ -49,6 +51,8 @@ struct ProgramFactory {
             .batch = batch,
             .planning_bindings = {.batch = &batch, .segments = segments}};
   }
+
+  std::vector<Batch> pieces(const Batch& batch) const { return split_batch(batch, recipe.micro_batch_tokens, shares_prefixes(recipe, adapters)); }
 
   Program build(ProgramKind kind, PrefixUse prefix, const Batch& batch) const {
     const std::vector<AttentionSegment> segments = training_segments(batch);
@@ -89,7 +93,7 @@ ArenaPlanner::~ArenaPlanner() = default;
 
 void ArenaPlanner::add(const Batch& batch, bool training) {
   const ProgramKind kind = training ? ProgramKind::kTraining : ProgramKind::kLoss;
-  for (const Batch& piece : split_batch(batch, impl_->programs.recipe.micro_batch_tokens)) {
+  for (const Batch& piece : impl_->programs.pieces(batch)) {
     const PrefixUse prefix = impl_->prefix_of(piece);
     if (!impl_->built.insert(key_of(kind, prefix, piece)).second) continue;
     impl_->arena_bytes = std::max(impl_->arena_bytes, impl_->programs.build(kind, prefix, piece).arena_bytes());
@@ -168,7 +172,7 @@ double TrainingEngine::forward_backward(const Batch& batch, double loss_scale, s
   CHECK(batch.supervised_count() > 0);
   double total = 0;
   std::uint64_t piece_seed = dropout_seed;
-  for (const Batch& piece : split_batch(batch, impl_->factory.recipe.micro_batch_tokens)) {
+  for (const Batch& piece : impl_->factory.pieces(batch)) {
     total += impl_->run_piece(ProgramKind::kTraining, piece,
                               {.loss_scale = static_cast<float>(loss_scale), .dropout_seed = piece_seed++, .gradients = gradients_.data()});
   }
@@ -178,7 +182,7 @@ double TrainingEngine::forward_backward(const Batch& batch, double loss_scale, s
 double TrainingEngine::loss_sum(const Batch& batch) {
   CHECK(batch.supervised_count() > 0);
   double total = 0;
-  for (const Batch& piece : split_batch(batch, impl_->factory.recipe.micro_batch_tokens)) total += impl_->run_piece(ProgramKind::kLoss, piece, {});
+  for (const Batch& piece : impl_->factory.pieces(batch)) total += impl_->run_piece(ProgramKind::kLoss, piece, {});
   return total;
 }
 

@@ -37,6 +37,12 @@ inline Batch make_batch(const std::vector<int>& lengths, std::int64_t vocab, std
   return batch;
 }
 
+// The first tokens of segment 0 for all segments.
+inline void begin_alike(Batch& batch, std::int64_t count) {
+  for (std::int64_t s = 1; s < batch.segment_count(); ++s)
+    std::copy_n(batch.tokens.begin(), count, batch.tokens.begin() + batch.segment_starts[static_cast<std::size_t>(s)]);
+}
+
 inline AdapterSet make_adapters(const ModelSpec& spec, const AdapterOptions& options) {
   AdapterSet set = std::move(AdapterSet::create(spec, options)).value();
   const std::vector<float> values = test_values(set.parameter_count(), 77);

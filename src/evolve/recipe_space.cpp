@@ -21,15 +21,8 @@ constexpr std::int64_t kMostRows = 1024;
 std::string kernel_gene(Slot slot) { return fmt::format("kernels.{}", slot_name(slot)); }
 
 // Genes that are fields of the same name and values.
-const char* const kPlainFields[] = {"threads",
-                                    "recompute",
-                                    "saved_activations",
-                                    "micro_batch_tokens",
-                                    "head_rows_per_chunk",
-                                    "prefix_cache",
-                                    "forward_arithmetic",
-                                    "backward_arithmetic",
-                                    "weights"};
+const char* const kPlainFields[] = {"threads",      "recompute",      "saved_activations",  "micro_batch_tokens",  "head_rows_per_chunk",
+                                    "prefix_cache", "share_prefixes", "forward_arithmetic", "backward_arithmetic", "weights"};
 
 }  // namespace
 
@@ -55,6 +48,7 @@ GeneSpace recipe_space(int max_threads, KernelGenes kernels) {
                          .high = kMostRows,
                          .only_if = GeneCondition{"head_chunk", {"fixed"}}});
   choice("prefix_cache", {"off", "memory"});
+  choice("share_prefixes", {"off", "on"});
   choice("forward_arithmetic", {"fp32", "bf16", "int8"});
   choice("backward_arithmetic", {"fp32", "bf16"});
   choice("weights", {"resident", "released"});

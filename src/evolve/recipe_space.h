@@ -15,7 +15,7 @@ enum class KernelGenes {
 };
 
 // max_threads >= 1. Genes: threads; recompute; saved_activations; batch ("whole", "split") with micro_batch_tokens; head_chunk ("chosen", "fixed")
-// with head_rows_per_chunk; prefix_cache; forward_arithmetic; backward_arithmetic; weights.
+// with head_rows_per_chunk; prefix_cache; share_prefixes; forward_arithmetic; backward_arithmetic; weights.
 GeneSpace recipe_space(int max_threads, KernelGenes kernels);
 
 // What `train --recipe` reads. genome is canonical in that space.

@@ -28,6 +28,7 @@ Result<Recipe> mlx_run_recipe(const RecipeChoices& choices, const TrainRequest& 
   if (choices.forward_arithmetic.value_or(Arithmetic::kFp32) != Arithmetic::kFp32) unheeded.emplace_back("forward_arithmetic");
   if (choices.backward_arithmetic.value_or(Arithmetic::kFp32) != Arithmetic::kFp32) unheeded.emplace_back("backward_arithmetic");
   if (choices.prefix_cache.value_or(PrefixCache::kOff) != PrefixCache::kOff) unheeded.emplace_back("prefix_cache");
+  if (choices.share_prefixes.value_or(false)) unheeded.emplace_back("share_prefixes");
   if (choices.release_weights.value_or(false)) unheeded.emplace_back("weights");
   if (!unheeded.empty()) observer.on_warning(fmt::format("--engine mlx does not heed: {}", fmt::join(unheeded, ", ")));
   Recipe recipe;

@@ -15,12 +15,13 @@ TEST(MlxRun, EveryChoiceOfTheFusedEngineIsNamedInTheWarning) {
   choices.forward_arithmetic = Arithmetic::kInt8;
   choices.backward_arithmetic = Arithmetic::kBf16;
   choices.prefix_cache = PrefixCache::kFile;
+  choices.share_prefixes = true;
   choices.release_weights = true;
   Recorder recorder;
   ASSERT_TRUE(mlx_run_recipe(choices, TrainRequest(), recorder).ok());
   ASSERT_EQ(recorder.warnings.size(), 1U);
-  for (const char* name :
-       {"threads", "kernels", "saved_activations", "micro_batch_tokens", "forward_arithmetic", "backward_arithmetic", "prefix_cache", "weights"}) {
+  for (const char* name : {"threads", "kernels", "saved_activations", "micro_batch_tokens", "forward_arithmetic", "backward_arithmetic",
+                           "prefix_cache", "share_prefixes", "weights"}) {
     EXPECT_NE(recorder.warnings[0].find(name), std::string::npos) << name;
   }
 }
@@ -31,6 +32,7 @@ TEST(MlxRun, ValuesThatChangeNothingAreNoWarning) {
   choices.backward_arithmetic = Arithmetic::kFp32;
   choices.micro_batch_tokens = 0;
   choices.prefix_cache = PrefixCache::kOff;
+  choices.share_prefixes = false;
   Recorder recorder;
   ASSERT_TRUE(mlx_run_recipe(choices, TrainRequest(), recorder).ok());
   EXPECT_TRUE(recorder.warnings.empty());

@@ -46,6 +46,22 @@ std::vector<AttentionShape> windowed_decoding_shapes() {
   return shapes;
 }
 
+// Training with a prefix whose queries are in another segment: fewer queries than keys, and gradients for all keys.
+std::vector<AttentionShape> prefixed_training_shapes() {
+  std::vector<AttentionShape> shapes = {{{{0, 30, 0, 30}, {30, 20, 30, 40}, {50, 1, 70, 21}, {51, 90, 91, 110}}, 9, 3, 64},
+                                        {{{0, 70, 0, 200}}, 4, 2, 20},
+                                        {{{0, 33, 0, 34}, {33, 5, 34, 600}}, 2, 1, 64},
+                                        {{{0, 3, 0, 64}, {3, 130, 64, 260}}, 14, 2, 64}};
+  const std::size_t count = shapes.size();
+  for (std::size_t i = 0; i < count; ++i) {
+    for (const std::int64_t window : {1, 17, 90}) {
+      shapes.push_back(shapes[i]);
+      shapes.back().window = window;
+    }
+  }
+  return shapes;
+}
+
 struct Inputs {
   explicit Inputs(const AttentionShape& shape, float spread = 1.0f)
       : q(random_buffer(shape.q_size(), 1, spread)),
@@ -150,6 +166,7 @@ void expect_backward(const std::vector<AttentionShape>& shapes) {
 }
 
 TEST(Attention, BackwardMatchesFp64) { expect_backward(training_shapes()); }
+TEST(Attention, BackwardWithAPrefixMatchesFp64) { expect_backward(prefixed_training_shapes()); }
 TEST(Attention, WindowedBackwardMatchesFp64) { expect_backward(windowed_training_shapes()); }
 
 // Eight threads split every unit: more partial sums than two threads make.
@@ -176,6 +193,8 @@ void expect_backward_on_eight_threads(const AttentionShape& shape) {
 TEST(Attention, ManySplitsMatchFp64) {
   expect_backward_on_eight_threads(training_shape({90, 5}, 4, 2, 24));
   expect_backward_on_eight_threads(training_shape({700}, 2, 1, 24, 40));
+  expect_backward_on_eight_threads({{{0, 50, 0, 50}, {50, 300, 50, 350}}, 4, 2, 24});
+  expect_backward_on_eight_threads({{{0, 50, 0, 50}, {50, 300, 50, 350}}, 4, 2, 24, 60});
 }
 
 TEST(Attention, GradientsAreFiniteDifferences) {

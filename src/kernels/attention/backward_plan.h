@@ -44,7 +44,7 @@ inline std::size_t backward_chunk_keys(std::size_t padded) { return std::max(kKe
 // Floats of one of the four for rows of at most `padded` floats (instruction sets with short vectors pad less).
 inline std::size_t backward_chunk_floats(std::size_t padded) { return std::max(kKeyBlock * padded, kChunkFloats); }
 
-// Keys that the first `positions` positions of a training segment see, one by one and summed.
+// Keys that the first `positions` positions see, one by one and summed.
 inline double keys_seen(double positions, double window) {
   if (window == 0 || positions <= window) return positions * positions / 2;
   return window * window / 2 + (positions - window) * window;
@@ -56,6 +56,14 @@ inline double positions_that_see(double keys, double window) {
   return window + (keys - window * window / 2) / window;
 }
 
+// Keys before the segment's first query.
+inline std::int64_t keys_before(const AttentionSegment& s) { return s.kv_length - s.q_length; }
+
+// The same of a segment's queries.
+inline double keys_seen(const AttentionSegment& s, double window) {
+  return keys_seen(static_cast<double>(s.kv_length), window) - keys_seen(static_cast<double>(keys_before(s)), window);
+}
+
 inline BackwardPlan plan_backward(const AttentionBackward& args, int threads) {
   constexpr double kItemsPerThread = 2;  // enough to even out what other programs take
   constexpr std::int64_t kMaxSplits = 8;
@@ -63,12 +71,14 @@ inline BackwardPlan plan_backward(const AttentionBackward& args, int threads) {
   const std::int64_t group = args.heads / args.kv_heads;
   const auto window = static_cast<double>(args.window);
   double work = 0;
-  for (const AttentionSegment& s : args.segments) work += keys_seen(static_cast<double>(s.q_length), window);
+  for (const AttentionSegment& s : args.segments) work += keys_seen(s, window);
   BackwardPlan plan;
   for (std::size_t index = 0; index < args.segments.size(); ++index) {
-    const std::int64_t length = args.segments[index].q_length;
-    const std::int64_t rows = length * group;
-    const double unit_work = keys_seen(static_cast<double>(length), window);
+    const AttentionSegment& segment = args.segments[index];
+    const std::int64_t before = keys_before(segment);
+    const std::int64_t rows = segment.q_length * group;
+    const double unit_work = keys_seen(segment, window);
+    const double work_before = keys_seen(static_cast<double>(before), window);
     const std::int64_t panels = (rows + kPanelRows - 1) / kPanelRows;
     const auto wanted =
         static_cast<std::int64_t>(std::ceil(threads * kItemsPerThread * unit_work / work / static_cast<double>(args.kv_heads) - 1e-9));
@@ -77,8 +87,8 @@ inline BackwardPlan plan_backward(const AttentionBackward& args, int threads) {
       std::int64_t first = 0;
       for (std::int64_t split = 0; split < splits; ++split) {
         // Equal work, whole panels each.
-        const double end = positions_that_see(unit_work * static_cast<double>(split + 1) / static_cast<double>(splits), window) *
-                           static_cast<double>(group) / static_cast<double>(kPanelRows);
+        const double position = positions_that_see(work_before + unit_work * static_cast<double>(split + 1) / static_cast<double>(splits), window);
+        const double end = (position - static_cast<double>(before)) * static_cast<double>(group) / static_cast<double>(kPanelRows);
         const bool is_last = split + 1 == splits;
         const std::int64_t last = is_last ? rows : std::min(rows, static_cast<std::int64_t>(std::lround(end)) * kPanelRows);
         if (last <= first && !is_last) continue;
@@ -86,8 +96,8 @@ inline BackwardPlan plan_backward(const AttentionBackward& args, int threads) {
                           .kv_head = kv_head,
                           .first = first,
                           .last = last,
-                          .first_key = first_visible_key(first / group, args.window),
-                          .end_key = (last - 1) / group + 1,
+                          .first_key = first_visible_key(before + first / group, args.window),
+                          .end_key = before + (last - 1) / group + 1,
                           .is_last = is_last,
                           .partial_offset = plan.partial_floats};
         if (!is_last) plan.partial_floats += align_up(static_cast<std::size_t>(2 * item.keys() * args.head_dim) * sizeof(float)) / sizeof(float);

@@ -12,7 +12,8 @@ namespace evolora {
 
 // Queries [q_start, q_start + q_length) see keys of the same segment: query i sees keys j <= p, p = i + (kv_length - q_length), and with a window
 // only the last `window` of them, j > p - window; p itself counts, as in mlx-lm. The work is then of order q_length * window.
-// Training: q and kv ranges are equal. Decoding: kv_length >= q_length, keys come from a cache.
+// Training: q and kv ranges are equal, or the keys begin with a prefix whose queries are in another segment. Decoding: kv_length >= q_length, keys
+// come from a cache.
 struct AttentionSegment {
   std::int64_t q_start;
   std::int64_t q_length;
@@ -37,7 +38,7 @@ struct AttentionForward {
 };
 
 // dout (Nq, H, C) and the forward's tensors -> dq (Nq, H, C), dk, dv (Nkv, G, C), overwritten. dq may alias q's buffer only if implementations say
-// so: it may not. Training segments only (equal q and kv ranges, segments tile [0, N)).
+// so: it may not. The segments' q ranges tile [0, Nq), their kv ranges [0, Nkv).
 struct AttentionBackward {
   const float* q;
   const float* k;

@@ -216,8 +216,8 @@ void clear_rows(float* x, std::size_t rows, std::size_t stride, std::size_t head
 void backward_chunk(const AttentionBackward& args, const BackwardItem& item, const KeyChunk& chunk, float* scratch) {
   const AttentionSegment& segment = args.segments[item.segment];
   const std::int64_t group = args.heads / args.kv_heads;
-  const auto first_key = static_cast<std::int64_t>(chunk.first);
-  const auto end_key = static_cast<std::int64_t>(chunk.end);
+  const std::int64_t first_key = static_cast<std::int64_t>(chunk.first) - keys_before(segment);  // counted from the first query
+  const std::int64_t end_key = static_cast<std::int64_t>(chunk.end) - keys_before(segment);
   const std::int64_t begin = std::max(item.first, first_key * group);
   const std::int64_t end = args.window == 0 ? item.last : std::min(item.last, (end_key - 1 + args.window) * group);
   const auto per_panel = static_cast<std::int64_t>(3 * lanes());
@@ -319,7 +319,7 @@ std::size_t attention_backward_workspace_bytes(const AttentionBackward& args, in
 void attention_backward(const AttentionBackward& args, KernelContext& context) {
   CHECK(args.kv_heads > 0 && args.heads % args.kv_heads == 0);
   CHECK(args.head_dim > 0 && args.head_dim <= static_cast<std::int64_t>(kMaxHeadDim));
-  for (const AttentionSegment& s : args.segments) CHECK(s.q_length >= 1 && s.q_start == s.kv_start && s.q_length == s.kv_length);
+  for (const AttentionSegment& s : args.segments) CHECK(s.q_length >= 1 && s.kv_length >= s.q_length);
   const int threads = context.threads.count();
   CHECK(context.workspace_bytes >= attention_backward_workspace_bytes(args, threads));
   const BackwardPlan plan = plan_backward(args, threads);
