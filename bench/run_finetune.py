@@ -4,7 +4,8 @@
 
 Work: so many samples of DATA's train.jsonl (records with prompt and completion, or messages), prompts masked, B4, LoRA rank 8 on all linears of the last 16 layers, Adam.
 Ours trains on 4-bit group-64 weights; PEFT (eager and under torch.compile) and mlx-lm (OpenBLAS preloaded) on the same weights expanded to fp32, their fastest way on a
-CPU. mlx-lm learns what its own mask says and drops a last partial batch. So that it ends, only some of its steps run and the rest is
+CPU. Ours and PEFT learn the same with the same optimizer, so their losses can be compared; both begin with random adapters of their own. mlx-lm learns what its own mask
+says, has an Adam without bias correction, and drops a last partial batch. So that it ends, only some of its steps run and the rest is
 extrapolated from their mean: its figure is marked "about". --bf16 adds lower arithmetic on both sides: our recipe bf16 and PEFT with its base in bf16, compared with
 each other. --with-slow adds stock mlx-lm on 4-bit weights, extrapolated by tokens from one step of one row of 64, which takes minutes.
 """
@@ -27,11 +28,12 @@ OURS, OURS_BF16 = "evolora 4-bit", "evolora 4-bit, bf16 arithmetic"
 
 
 def run_evolora(models, data, arguments, recipe):
-    run = train_evolora(models / "q4", data, ["--epochs", arguments.epochs, "--batch-size", BATCH, "--num-layers", LAYERS, "--learning-rate", RATE, "--mask-prompt",
-                                              "--max-seq-length", LONGEST], recipe)
-    last = [p["loss"] for p in run["train_losses"]]
+    config = WORK / "finetune.yaml"
+    config.write_text("optimizer_config: {adam: {bias_correction: true}}\n", encoding="utf-8")  # torch's Adam; mlx-lm's own has none
+    run = train_evolora(models / "q4", data, ["--config", config, "--epochs", arguments.epochs, "--batch-size", BATCH, "--num-layers", LAYERS, "--learning-rate", RATE, "--mask-prompt",
+                                              "--max-seq-length", LONGEST, "--steps-per-report", math.ceil(arguments.samples / BATCH)], recipe)
     return {"wall_s": run["wall_s"], "peak_mb": run["peak_mb"], "tokens": run["trained_tokens"], "tokens_per_s": run["tokens_per_second"], "training_s": run["training_seconds"], "predicted_s": run["predicted_seconds"],
-            "loss": statistics.mean(last[len(last) // 2 :])}
+            "loss": run["train_losses"][-1]["loss"]}
 
 
 def run_peft(models, data, arguments, *flags):
@@ -54,11 +56,17 @@ def run_stock_mlx_lm(models, data):
     output, peak, seconds = run_child([MLX_PYTHON, "-B", ROOT / "bench/peers/mlxlm_train.py", models / "q4", data, "--batch-size", 1, "--tokens", STOCK_TOKENS, "--num-layers", LAYERS,
                                        "--rank", RANK, "--learning-rate", RATE, "--steps", 1, "--skip", 0])
     line = last_json(output)
-    return {"wall_s": seconds, "peak_mb": peak, "start_s": seconds - line["steps_s"], "s_per_token": line["steps_s"] / STOCK_TOKENS, "loss": line["loss"], "extrapolated_from_steps": 1}
+    if not STOCK_TOKENS - 1 <= line["tokens_per_step"] <= STOCK_TOKENS:  # learned ones, and the whole row is learned
+        raise RuntimeError(f"expected a sample of {STOCK_TOKENS} tokens or more first, got {line['tokens_per_step']}")
+    return {"measured_s": seconds, "start_s": seconds - line["steps_s"], "s_per_token": line["steps_s"] / STOCK_TOKENS, "extrapolated_from_steps": 1}
 
 
-def whole_seconds(run, ours):
-    return run["start_s"] + run["s_per_token"] * ours["tokens"] if "s_per_token" in run else run["wall_s"]
+def add_whole_seconds(results):
+    """To runs of which a token was measured: what all the tokens of our run beside it would take."""
+    for runs in results.values():
+        for run, ours in zip(runs, results[OURS]):
+            if "s_per_token" in run:
+                run["wall_s"] = run["start_s"] + run["s_per_token"] * ours["tokens"]
 
 
 def contestants(models, data, arguments):
@@ -88,14 +96,14 @@ def table(shape, arguments, results):
         return results[OURS_BF16 if name.startswith("PEFT bf16") else OURS]
 
     lines = [f"{shape}, {arguments.samples} samples of {pathlib.Path(arguments.data).name}, {arguments.epochs} epochs, B{BATCH}, prompts masked, {arguments.rounds} rounds, {os.cpu_count()} CPUs", "",
-             "| | whole run s | ours is faster by | peak MB | mean training loss, last half |", "|---|---|---|---|---|"]
+             "| | whole run s | ours is faster by | peak MB | training loss of the last epoch |", "|---|---|---|---|---|"]
     for name, runs in results.items():
         about = "about " if "extrapolated_from_steps" in runs[0] else ""
-        whole = [whole_seconds(r, o) for r, o in zip(runs, ours(name))]
-        seconds = ", ".join(f"{s:.0f}" for s in whole)
-        ratio = "" if name == OURS else f"{about}{statistics.median(s / o['wall_s'] for o, s in zip(ours(name), whole)):.1f} x"
+        seconds = ", ".join(f"{r['wall_s']:.0f}" for r in runs)
+        ratio = "" if name == OURS else f"{about}{statistics.median(r['wall_s'] / o['wall_s'] for o, r in zip(ours(name), runs)):.1f} x"
         loss = "" if about else f"{statistics.median(r['loss'] for r in runs):.4f}"
-        lines.append(f"| {name} | {about}{seconds} | {ratio} | {statistics.median(r['peak_mb'] for r in runs):.0f} | {loss} |")
+        peak = "" if "s_per_token" in runs[0] else f"{statistics.median(r['peak_mb'] for r in runs):.0f}"
+        lines.append(f"| {name} | {about}{seconds} | {ratio} | {peak} | {loss} |")
     return "\n".join(lines)
 
 
@@ -110,7 +118,7 @@ def main():
     parser.add_argument("--recipes", nargs="*", default=[], help="recipe files: each is one more contestant")
     parser.add_argument("--only", nargs="*", help="contestants to run, by name")
     parser.add_argument("--bf16", action="store_true", help="also in bf16: ours and PEFT")
-    parser.add_argument("--with-slow", action="store_true", help="also stock mlx-lm on 4-bit weights (minutes)")
+    parser.add_argument("--with-slow", action="store_true", help="also stock mlx-lm on 4-bit weights, one short step (minutes)")
     parser.add_argument("--out", default=str(WORK / "finetune.json"))
     arguments = parser.parse_args()
     data = first_samples(arguments.data, WORK / "samples", arguments.samples)
@@ -124,8 +132,11 @@ def main():
             order = list(names)
             random.Random(f"{shape} {number}").shuffle(order)
             for name in order:
-                results[name].append(names[name]())
-                print(f"  round {number + 1}: {name}: {results[name][-1]['wall_s']:.1f} s, {results[name][-1]['peak_mb']:.0f} MB", file=sys.stderr, flush=True)
+                run = names[name]()
+                results[name].append(run)
+                text = f"{run['wall_s']:.1f} s, {run['peak_mb']:.0f} MB" if "wall_s" in run else f"{run['measured_s']:.1f} s for a start and one short step"
+                print(f"  round {number + 1}: {name}: {text}", file=sys.stderr, flush=True)
+        add_whole_seconds(results)
         everything[shape] = results
         print(table(shape, arguments, results), flush=True)
         print()

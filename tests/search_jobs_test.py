@@ -14,12 +14,13 @@ import evolve_aa  # noqa: E402
 import search_jobs  # noqa: E402
 
 # A search of four evaluations and a confirmation. FAULT: forgets (a resumed search lost its first measurement), changes (it has other figures), orphan (a child that outlives it),
-# fails, unconfirmed, goes_on (a search that had ended has more), claims (a winner), differs (libraries of candidates).
+# fails, unconfirmed, elsewhere (not what an uninterrupted one would have been), goes_on (a search that had ended has more), claims (a winner), differs (libraries of candidates).
 STAND_IN = """#!%s
 import json, os, pathlib, sqlite3, subprocess, sys, time
 fault, words = os.environ.get("FAULT", ""), sys.argv[1:]
 out = pathlib.Path(words[words.index("--out") + 1] if "--out" in words else words[2])
 if words[0] == "bench": sys.exit(0 if out.is_dir() else 1)
+if words[1] == "verify": sys.exit("event 2: the search makes another" if fault == "elsewhere" else 0)
 base = sqlite3.connect(out / "search.sqlite") if out.is_dir() or not out.mkdir(parents=True) else None
 with base:
     base.execute("CREATE TABLE IF NOT EXISTS individuals (run INTEGER, number INTEGER, digest TEXT)")
@@ -88,6 +89,7 @@ class Tools(unittest.TestCase):
             ("orphan", "children still run 2 s after its end: "),
             ("fails", "ended with status 1: cannot"),
             ("unconfirmed", "expected individuals judged once"),
+            ("elsewhere", "event 2: the search makes another"),
             ("goes_on", "the search had ended and went on"),
         ):
             with self.subTest(fault):

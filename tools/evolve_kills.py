@@ -8,10 +8,8 @@ up again. After a kill
   - no earlier row of the archive's measurements, and no finished trial of a confirmation, is lost or changed;
   - `evolve status` reads the archive.
 After a search has ended it is complete: every individual was judged once, every finalist confirmed once, `bench --verify` finds every confirmation whole, `evolve best` names one or says that there
-is none, and going on with it does nothing. With --pack the searches are of that kernel pack (--kernels-only) instead of recipes.
-
-That a killed search goes on as if it had not been interrupted cannot be seen here, because proposals follow from real times: `Search.GoesOnToTheBitFromEveryEvent` (src/evolve/search_test.cpp)
-proves it with a judge that computes. Exit status 0: nothing was lost; 1: something was, and the folder is left behind.
+is none, and going on with it does nothing. It is what an uninterrupted one would have been: `evolve verify` makes the same proposals from the same measurements. With --pack the searches are of that
+kernel pack (--kernels-only) instead of recipes. Exit status 0: nothing was lost; 1: something was, and the folder is left behind.
 """
 
 import argparse
@@ -88,6 +86,7 @@ class Search:
             raise Wrong(f"{self.folder}: expected every finalist confirmed once, got confirmations of {confirmed} and finalists {state['finalists']}")
         for path in self.trials:
             self.job.ask("bench", "--verify", pathlib.Path(path).parent)
+        self.job.ask("evolve", "verify", self.folder)
         best = self.job.ask("evolve", "best", self.folder)
         if not best.startswith("Individual " if state["winner"] else "No candidate beat the baseline."):
             raise Wrong(f"{self.folder}: expected evolve best to say what evolve status says, got {best}")

@@ -7,6 +7,7 @@
 
 #include "evolve/llm/pack_prompt.h"
 #include "evolve/pack_judge.h"
+#include "evolve/proposers/proposers.h"
 #include "evolve/search_subject.h"
 
 namespace evolora {
@@ -25,16 +26,24 @@ std::string objective_text(Objective objective) {
   return "";
 }
 
-Status check_settings(FileSystem& files, const fs::path& path, const std::string& digest) {
-  if (!files.exists(path)) {
-    TRY(files.create_directories(path.parent_path()));
-    return write_file_atomically(files, path, digest + "\n");
-  }
-  if (TRY(files.read(path)) == digest + "\n") return {};
+fs::path settings_path(const fs::path& search_folder) { return search_folder / "llm" / "settings.sha256"; }
+
+// Where the search has settings, those of the session must be them.
+Status check_settings(FileSystem& files, const fs::path& search_folder, const LlmSession& session, const char* advice) {
+  const fs::path path = settings_path(search_folder);
+  if (!files.exists(path) || TRY(files.read(path)) == session.digest() + "\n") return {};
   return Error{ErrorCode::kUsage,
-               fmt::format("{}: this search was begun with other models, prompts or operators than --llm says now; go on with those "
-                           "it was begun with, or begin another with --out",
-                           path.string())};
+               fmt::format("{}: this search was begun with other models, prompts or operators than --llm says now; {}", path.string(), advice)};
+}
+
+Status set_objective(LlmConfig& config, const SearchPlan& plan) {
+  if (!searches_pack(plan)) {
+    config.proposer.prompt.objective = objective_text(plan.objective);
+    return {};
+  }
+  const PackJudgeSettings judge = TRY(pack_judge_from_json(plan.judge, "plan"));
+  config.proposer.prompt.objective = pack_objective(judge.manifest, plan.objective);
+  return {};
 }
 
 }  // namespace
@@ -63,17 +72,40 @@ Status check_llm_proposer(const std::optional<LlmInput>& llm, const std::vector<
 
 Result<std::unique_ptr<LlmSession>> open_llm_session(LlmInput input, const SearchPlan& plan, const AgreeGenomeAndSources& agree, FileSystem& files,
                                                      const fs::path& search_folder, const std::atomic<bool>* stop) {
-  if (searches_pack(plan)) {
-    const PackJudgeSettings judge = TRY(pack_judge_from_json(plan.judge, "plan"));
-    input.config.proposer.prompt.objective = pack_objective(judge.manifest, plan.objective);
-  } else {
-    input.config.proposer.prompt.objective = objective_text(plan.objective);
+  TRY(set_objective(input.config, plan));
+  if (const fs::path record = fs::path(input.replay) / "llm" / "exchanges"; !input.replay.empty() && !files.is_directory(record)) {
+    return Error{ErrorCode::kNotFound, fmt::format("{}: not a folder; expected the recorded exchanges of a search", record.string())};
   }
   std::unique_ptr<LlmSession> session = input.replay.empty()
                                             ? TRY(LlmSession::open(files, std::move(input.config), std::move(input.key), search_folder, stop, agree))
                                             : TRY(LlmSession::replay(files, std::move(input.config), input.replay, agree));
-  TRY(check_settings(files, search_folder / "llm" / "settings.sha256", session->digest()));
+  TRY(check_settings(files, search_folder, *session, "go on with those it was begun with, or begin another with --out"));
+  const fs::path path = settings_path(search_folder);
+  if (files.exists(path)) return session;
+  TRY(files.create_directories(path.parent_path()));
+  TRY(write_file_atomically(files, path, session->digest() + "\n"));
   return session;
+}
+
+Result<std::unique_ptr<LlmSession>> open_llm_record(LlmConfig config, const SearchPlan& plan, const AgreeGenomeAndSources& agree, FileSystem& files,
+                                                    const fs::path& search_folder, const fs::path& record_folder) {
+  TRY(set_objective(config, plan));
+  std::unique_ptr<LlmSession> session = TRY(LlmSession::replay(files, std::move(config), record_folder, agree));
+  TRY(check_settings(files, search_folder, *session, "give it as it was, and a build with the same prompts"));
+  return session;
+}
+
+Result<PlanProposers> make_proposers(const SearchPlan& plan, LlmSession* session) {
+  PlanProposers out;
+  for (const std::string& name : plan.proposers) {
+    if (name == kLlmProposer) {
+      out.all.push_back(&session->proposer());
+      continue;
+    }
+    out.offline.push_back(TRY(make_proposer(name)));
+    out.all.push_back(out.offline.back().get());
+  }
+  return out;
 }
 
 }  // namespace evolora

@@ -1,4 +1,4 @@
-// Language models of `evolora evolve run`: their flags, and the session behind the proposer called "llm".
+// Language models in `evolora evolve`: their flags, their session, and the proposers of a plan.
 #pragma once
 
 #include <memory>
@@ -38,5 +38,16 @@ Status check_llm_proposer(const std::optional<LlmInput>& llm, const std::vector<
 // it is kept in llm/settings.sha256, and another one is kUsage.
 Result<std::unique_ptr<LlmSession>> open_llm_session(LlmInput input, const SearchPlan& plan, const AgreeGenomeAndSources& agree, FileSystem& files,
                                                      const fs::path& search_folder, const std::atomic<bool>* stop);
+
+// For looking only: a session that knows nothing but the exchanges in record_folder. kUsage if the search was made with other settings than these.
+Result<std::unique_ptr<LlmSession>> open_llm_record(LlmConfig config, const SearchPlan& plan, const AgreeGenomeAndSources& agree, FileSystem& files,
+                                                    const fs::path& search_folder, const fs::path& record_folder);
+
+// A plan's proposers in its order. session: null if none of them is llm; outlives the object.
+struct PlanProposers {
+  std::vector<std::unique_ptr<Proposer>> offline;
+  std::vector<Proposer*> all;
+};
+Result<PlanProposers> make_proposers(const SearchPlan& plan, LlmSession* session);
 
 }  // namespace evolora

@@ -1,7 +1,6 @@
 // `evolora evolve run`: plans a search, or takes up one that was stopped, and runs it to its confirmation.
 #include <fmt/format.h>
 
-#include "evolve/proposers/proposers.h"
 #include "evolve/search.h"
 #include "evolve/search_subject.h"
 #include "evolve_command.h"
@@ -49,21 +48,14 @@ Status run_evolve(EvolveArguments a, const TrainFlags& flags, const CLI::App& gi
   if (!archive) archive = TRY(Archive::create(path, search_plan_to_json(plan)));
   std::unique_ptr<LlmSession> session;
   if (llm) session = TRY(open_llm_session(std::move(*llm), plan, subject.agree, files, a.out, stop_flag()));
-  std::vector<std::unique_ptr<Proposer>> proposers;
+  const PlanProposers proposers = TRY(make_proposers(plan, session.get()));
   SearchParts parts{.space = &subject.space,
                     .genes_of = subject.genes_of,
                     .program_digest = subject.program_digest,
+                    .proposers = proposers.all,
                     .judge = subject.judge.get(),
                     .archive = &*archive,
                     .stop = stop_flag()};
-  for (const std::string& name : plan.proposers) {
-    if (name == kLlmProposer) {
-      parts.proposers.push_back(&session->proposer());
-      continue;
-    }
-    proposers.push_back(TRY(make_proposer(name)));
-    parts.proposers.push_back(proposers.back().get());
-  }
   fmt::print("Start: {}\n", genome_text(plan.start.genome));
   const std::unique_ptr<SearchObserver> printer = make_search_printer(plan);
   parts.observer = printer.get();

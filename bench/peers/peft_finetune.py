@@ -117,7 +117,7 @@ def main():
         validate(model, held_out)
 
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=arguments.learning_rate)
-    losses, seconds, tokens = [], [], 0
+    losses, supervised, seconds, tokens = [], [], [], 0
     window_loss, window_supervised = 0.0, 0
     for step, index in enumerate(order(batches, steps), start=1):
         start = time.perf_counter()
@@ -127,6 +127,7 @@ def main():
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss.item())
+        supervised.append(batch.supervised)
         seconds.append(time.perf_counter() - start)
         tokens += batch.real_tokens
         window_loss += losses[-1] * batch.supervised
@@ -136,8 +137,9 @@ def main():
             window_loss, window_supervised = 0.0, 0
     if held_out:
         validate(model, held_out)
-    last = losses[-len(batches) :]
-    print(json.dumps({"training_s": math.fsum(seconds), "median_step_s": statistics.median(seconds), "train_loss_last_epoch": statistics.mean(last), "steps": steps,
+    last = slice(-len(batches), None)
+    last_epoch = sum(loss * count for loss, count in zip(losses[last], supervised[last])) / sum(supervised[last])
+    print(json.dumps({"training_s": math.fsum(seconds), "median_step_s": statistics.median(seconds), "train_loss_last_epoch": last_epoch, "steps": steps,
                       "trained_tokens": tokens, "threads": torch.get_num_threads()}))
 
 

@@ -6,14 +6,16 @@
 namespace evolora {
 namespace {
 
-// What an event says of how it came about, judgements aside.
+// What an event says of how it came about; of a proposal that no judge saw, also what it was refused for.
 std::string story_of(const SearchEvent& event) {
   std::string text = fmt::format("run {}, {} of individual {}, seed {}", event.run, word(event.kind), event.number, event.seed);
   if (!event.individual) return text;
   const Individual& one = *event.individual;
-  text += fmt::format(", {} on island {}, candidate {}, rejected '{}', parents", one.origin, one.island, one.candidate.digest(), one.rejected);
+  text += fmt::format(", {} on island {}, candidate {}, parents", one.origin, one.island, one.candidate.digest());
   for (const std::int64_t parent : one.parents) text += fmt::format(" {}", parent);
-  return text + ", record " + one.record.dump();
+  text += ", record " + one.record.dump();
+  if (!one.rejected.empty()) text += fmt::format(", rejected '{}', {}", one.rejected, judgement_to_json(event.judgement).dump());
+  return text;
 }
 
 class ArchivedJudge final : public Judge, public SearchObserver {
@@ -29,32 +31,31 @@ class ArchivedJudge final : public Judge, public SearchObserver {
   // An event may be compared only here: after the judge, when the search has made all of it.
   void on_event(const SearchEvent& made, const RunState& /*state*/) override {
     if (!difference_.empty()) return;
-    if (at_ == events_.size()) {
-      difference_ = fmt::format("{}: it ends after {} events, and the search goes on with: {}", source_, at_, story_of(made));
-      return;
-    }
-    const std::string now = story_of(made), then = story_of(events_[at_]);
-    if (now != then) {
-      difference_ = fmt::format("{}: event {}: the search makes '{}', the archive has '{}'", source_, at_, now, then);
-      return;
-    }
+    const std::string now = story_of(made), then = ended() ? "nothing more" : story_of(events_[at_]);
+    if (now != then) return differs(now);
     counts_.measurements += made.individual && !made.individual->rejected.empty() ? 0 : 1;
     counts_.proposals += made.individual && made.number > 0 ? 1 : 0;
     ++at_;
   }
 
+  void differs(const std::string& made) {
+    const std::string archived = ended() ? "nothing more" : story_of(events_[at_]);
+    difference_ = fmt::format("{}: the search makes '{}', the archive has '{}'", place(), made, archived);
+  }
   Status check() const {
     if (difference_.empty()) return {};
     return Error{ErrorCode::kCorrupt, difference_};
   }
-  // Is the next event a proposal of this run?
-  bool proposes(int run) const { return at_ < events_.size() && events_[at_].run == run && events_[at_].kind == MeasurementKind::kJudge; }
+  std::string place() const { return fmt::format("{}: event {}", source_, at_); }
+  bool ended() const { return at_ == events_.size(); }
+  // Does the archive go on with this run?
+  bool goes_on(int run) const { return !ended() && events_[at_].run == run && events_[at_].kind != MeasurementKind::kConfirm; }
   Reproduction counts() const { return counts_; }
 
  private:
   Result<Judgement> next() const {
     TRY(check());
-    if (at_ == events_.size()) return Error{ErrorCode::kInterrupted, "the archive has no more"};
+    if (ended()) return Error{ErrorCode::kInterrupted, "the archive has no more"};
     return events_[at_].judgement;
   }
 
@@ -65,31 +66,48 @@ class ArchivedJudge final : public Judge, public SearchObserver {
   Reproduction counts_;
 };
 
-// Ends its run where the archive has no more of it.
 class ArchivedRun final : public Proposer {
  public:
-  ArchivedRun(int run, Proposer& proposer, const ArchivedJudge& archive) : run_(run), proposer_(proposer), archive_(archive) {}
+  ArchivedRun(int run, Proposer& proposer, bool is_model, ArchivedJudge& archive)
+      : run_(run), proposer_(proposer), is_model_(is_model), archive_(archive) {}
 
+  bool excused() const { return excused_; }
   std::string name() const override { return proposer_.name(); }
   Result<Proposal> propose(const PopulationView& view, Random& random) override {
     TRY(archive_.check());
-    if (!archive_.proposes(run_)) return Error{ErrorCode::kUsage, "the archive has no more proposals of this run"};
-    return proposer_.propose(view, random);
+    const bool goes_on = archive_.goes_on(run_);
+    if (!goes_on && is_model_) {
+      excused_ = true;
+      return Error{ErrorCode::kUsage, "the archive has no more proposals of this run"};
+    }
+    Result<Proposal> proposal = proposer_.propose(view, random);
+    if (proposal.ok() && !goes_on) {
+      if (archive_.ended()) return Error{ErrorCode::kInterrupted, "the archive has no more"};
+      archive_.differs(fmt::format("a proposal of run {}", run_));
+      TRY(archive_.check());
+    }
+    if (proposal.ok() || proposal.error().code == ErrorCode::kUsage || proposal.error().code == ErrorCode::kUnsupported) return proposal;
+    return Error{proposal.error().code, archive_.place() + ": " + proposal.error().message};
   }
 
  private:
   int run_;
   Proposer& proposer_;
-  const ArchivedJudge& archive_;
+  bool is_model_;
+  ArchivedJudge& archive_;
+  bool excused_ = false;
 };
 
 }  // namespace
 
-Result<Reproduction> reproduce_search(const SearchPlan& plan, const std::vector<SearchEvent>& events, SearchParts parts, const std::string& source) {
+Result<Reproduction> reproduce_search(const SearchPlan& plan, const std::vector<SearchEvent>& events, SearchParts parts,
+                                      const std::set<std::string>& models, const std::string& source) {
   ArchivedJudge archive(events, source);
   std::vector<ArchivedRun> runs;
   runs.reserve(parts.proposers.size());
-  for (std::size_t r = 0; r < parts.proposers.size(); ++r) runs.emplace_back(static_cast<int>(r), *parts.proposers[r], archive);
+  for (std::size_t r = 0; r < parts.proposers.size(); ++r) {
+    runs.emplace_back(static_cast<int>(r), *parts.proposers[r], models.contains(plan.proposers[r]), archive);
+  }
   for (std::size_t r = 0; r < runs.size(); ++r) parts.proposers[r] = &runs[r];
   parts.judge = &archive;
   parts.observer = &archive;
@@ -97,10 +115,14 @@ Result<Reproduction> reproduce_search(const SearchPlan& plan, const std::vector<
   parts.stop = nullptr;
   const Result<SearchState> state = run_search(plan, parts);
   TRY(archive.check());
-  if (!state.ok() && state.error().code != ErrorCode::kInterrupted) return state.error();
+  const bool failed_start = !state.ok() && state.error().code == ErrorCode::kDependency;  // ends a search, too
+  if (!state.ok() && !failed_start && state.error().code != ErrorCode::kInterrupted) return state.error();
+  if ((state.ok() || failed_start) && !archive.ended()) archive.differs("nothing more");
+  TRY(archive.check());
   Reproduction out = archive.counts();
+  for (const ArchivedRun& run : runs) out.excused = out.excused || run.excused();
   const SearchState archived = TRY(replay(plan, events, source));
-  out.ended = has_ended(plan, archived);
+  out.ended = failed_start || has_ended(plan, archived) || (state.ok() && !out.excused);
   return out;
 }
 

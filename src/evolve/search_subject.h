@@ -25,11 +25,11 @@ struct SearchSubject {
 // Is the search about kernel source?
 bool searches_pack(const SearchPlan& plan);
 
-// Without a judge: what candidates are. kBadData naming source (the archive) and field.
+// Without a judge: what candidates are. kBadData: of recipes naming source (the archive) and field, of packs the line of the start's source.
 Result<SearchSubject> candidates_of(const SearchPlan& plan, const std::string& source);
 
-// The same with one. folder: of the search. isolation: of source that nobody read; not part of a plan, so that no archive can ask for less. Errors: those of the judges;
-// kBadData naming source (the archive) and field.
+// The same with one. folder: of the search. isolation: of source that nobody read; not part of a plan, so that no archive can ask for less. Errors:
+// those of candidates_of and of the judges.
 Result<SearchSubject> subject_of(FileSystem& files, const fs::path& folder, const SearchPlan& plan, const std::string& source, Isolation isolation,
                                  const std::atomic<bool>* stop);
 

@@ -99,7 +99,7 @@ TEST_F(Search, GoesOnToTheBitFromEveryEvent) {
   }
 }
 
-Result<Reproduction> made_again(const SearchPlan& plan, const std::vector<SearchEvent>& events) {
+Result<Reproduction> made_again(const SearchPlan& plan, const std::vector<SearchEvent>& events, const std::set<std::string>& models = {}) {
   const GeneSpace space = test_space();
   std::vector<std::unique_ptr<Proposer>> proposers;
   SearchParts parts{.space = &space};
@@ -107,7 +107,7 @@ Result<Reproduction> made_again(const SearchPlan& plan, const std::vector<Search
     proposers.push_back(TRY(make_proposer(name)));
     parts.proposers.push_back(proposers.back().get());
   }
-  return reproduce_search(plan, events, std::move(parts), "archive");
+  return reproduce_search(plan, events, std::move(parts), models, "archive");
 }
 
 TEST_F(Search, IsMadeAgainFromItsArchive) {
@@ -116,7 +116,7 @@ TEST_F(Search, IsMadeAgainFromItsArchive) {
   TestJudge judge;
   Archive archive = new_archive("again", plan);
   ASSERT_TRUE(search_in(archive, plan, judge).ok());
-  std::vector<SearchEvent> events = archive.events().value();
+  const std::vector<SearchEvent> events = archive.events().value();
   const auto whole = made_again(plan, events);
   ASSERT_TRUE(whole.ok()) << whole.error().message;
   EXPECT_TRUE(whole->ended);
@@ -129,28 +129,51 @@ TEST_F(Search, IsMadeAgainFromItsArchive) {
   }
 }
 
-// What was changed afterwards is found: a candidate, what was measured of a parent, a seed, what came of a proposal.
+// Whose proposer has nothing left, and whose start is not scored: both have ended.
+TEST_F(Search, EndsThatNoBudgetMakesAreMadeAgain) {
+  SearchPlan plan = test_plan("random", 1000, 1);
+  plan.start.genome["tile"] = 13;
+  TestJudge judge;
+  Archive failed = new_archive("failed", plan);
+  ASSERT_FALSE(search_in(failed, plan, judge).ok());
+  const auto made = made_again(plan, failed.events().value());
+  ASSERT_TRUE(made.ok()) << made.error().message;
+  EXPECT_TRUE(made->ended);
+  EXPECT_EQ(made->measurements, 1U);
+}
+
+// What was changed afterwards is found: a candidate, what was measured of a parent, a seed, what came of a proposal, events too many or too few.
 TEST_F(Search, WhatTheSearchDoesNotMakeIsNamed) {
   const SearchPlan plan = test_plan("evolution", 20, 4);
   TestJudge judge;
   Archive archive = new_archive("changed", plan);
   ASSERT_TRUE(search_in(archive, plan, judge).ok());
   const std::vector<SearchEvent> events = archive.events().value();
-  const auto message = [&](std::size_t at, const std::function<void(SearchEvent&)>& change) {
-    std::vector<SearchEvent> changed = events;
-    change(changed[at]);
-    const auto made = made_again(plan, changed);
+  ASSERT_EQ(events.back().kind, MeasurementKind::kConfirm);
+  using Events = std::vector<SearchEvent>;
+  const auto message = [&](const std::function<void(Events&)>& change, const std::set<std::string>& models = {}) {
+    Events changed = events;
+    change(changed);
+    const auto made = made_again(plan, changed, models);
     EXPECT_TRUE(made.ok() || made.error().code == ErrorCode::kCorrupt);
     return made.ok() ? "the same" : made.error().message;
   };
-  const auto named = [](std::size_t at) { return testing::HasSubstr("archive: event " + std::to_string(at) + ": the search makes"); };
-  EXPECT_EQ(message(3, [](SearchEvent&) {}), "the same");
-  EXPECT_THAT(message(3, [](SearchEvent& e) { e.individual->candidate.genome["tile"] = 77; }), named(3));
-  EXPECT_THAT(message(3, [](SearchEvent& e) { e.seed += 1; }), named(3));
-  EXPECT_THAT(message(3, [](SearchEvent& e) { e.individual->origin = "llm"; }), named(3));
-  EXPECT_THAT(message(3, [](SearchEvent& e) { e.individual->parents.push_back(0); }), named(3));
-  EXPECT_THAT(message(3, [](SearchEvent& e) { e.individual->rejected = "no"; }), named(3));
-  EXPECT_THAT(message(1, [](SearchEvent& e) { e.judgement.log_speed.assign(3, 9.0); }), testing::HasSubstr("the search makes"));
+  const auto named = [](std::size_t at, const char* what = "") {
+    return testing::AllOf(testing::HasSubstr("archive: event " + std::to_string(at) + ": the search makes"), testing::HasSubstr(what));
+  };
+  EXPECT_EQ(message([](Events&) {}), "the same");
+  EXPECT_THAT(message([](Events& e) { e[3].individual->candidate.genome["tile"] = 77; }), named(3));
+  EXPECT_THAT(message([](Events& e) { e[3].seed += 1; }), named(3));
+  EXPECT_THAT(message([](Events& e) { e[3].individual->origin = "llm"; }), named(3));
+  EXPECT_THAT(message([](Events& e) { e[3].individual->parents.push_back(0); }), named(3));
+  EXPECT_THAT(message([](Events& e) { e[3].individual->rejected = "no"; }), named(3));
+  EXPECT_THAT(message([](Events& e) { e[1].judgement.log_speed.assign(3, 9.0); }), testing::HasSubstr("the search makes"));
+  EXPECT_THAT(message([](Events& e) { e.push_back(e.back()); }), named(events.size(), "makes 'nothing more'"));
+  // A run that was cut short before the confirmations; of a language model it could have ended there.
+  const auto first_confirmed = std::find_if(events.begin(), events.end(), [](const auto& e) { return e.kind == MeasurementKind::kConfirm; });
+  const auto cut = first_confirmed - events.begin() - 1;
+  const auto shorten = [cut](Events& e) { e.erase(e.begin() + cut); };
+  EXPECT_THAT(message(shorten), named(static_cast<std::size_t>(cut)));
 }
 
 TEST_F(Search, EqualCandidatesClaimNothingInTwentyOfTwenty) {

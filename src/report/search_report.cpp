@@ -172,6 +172,9 @@ void write_plan(const OpenedSearch& search, const std::vector<Finalist>& all, co
   page.heading("How to look further");
   const std::string name = shell_word(folder.string());
   std::string commands = fmt::format("evolora evolve status {0}\nevolora evolve show {0} 0\n", name);
+  // With language models it also needs their configuration, which is not in the folder.
+  const std::vector<std::string>& proposers = search.plan.proposers;
+  if (std::find(proposers.begin(), proposers.end(), "llm") == proposers.end()) commands += fmt::format("evolora evolve verify {}\n", name);
   if (std::any_of(all.begin(), all.end(), [](const Finalist& one) { return one.accepted; }))
     commands += fmt::format("evolora evolve best {} --export best\n", name);
   for (const Finalist& finalist : all) {

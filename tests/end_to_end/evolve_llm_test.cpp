@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <regex>
 #include <sstream>
 #include <thread>
 
@@ -126,11 +127,20 @@ TEST_F(EvolveLlm, ProposesAndTheKeyStaysInMemory) {
   EXPECT_EQ(replay.exit_status, 2);
   EXPECT_THAT(replay.standard_error, HasSubstr("asks something else than was recorded"));
 
-  // With the archived times the same is asked and proposed, and no endpoint is needed.
-  const ProcessResult verified = run({"evolve", "verify", path("found"), "--llm", path("llm.yaml")});
+  // With the archived times the same is asked and proposed: no endpoint is needed, no key, and nothing is written.
+  unsetenv("EVOLORA_CANARY");
+  write("closed.yaml", std::regex_replace(config(""), std::regex(":[0-9]+/settings"), ":9/settings"));
+  const std::string before = bytes_of(folder_ / "found/search.sqlite");
+  fs::rename(folder_ / "found/llm/settings.sha256", folder_ / "settings");
+  const ProcessResult verified = run({"evolve", "verify", path("found"), "--llm", path("closed.yaml")});
   EXPECT_EQ(verified.exit_status, 0) << verified.standard_error;
-  EXPECT_THAT(verified.standard_output, HasSubstr("3 proposals made again from"));
+  EXPECT_EQ(bytes_of(folder_ / "found/search.sqlite"), before);
+  EXPECT_FALSE(fs::exists(folder_ / "found/llm/settings.sha256"));
+  fs::rename(folder_ / "settings", folder_ / "found/llm/settings.sha256");
+  EXPECT_THAT(verified.standard_output, testing::ContainsRegex("^[23] proposals made again from [345] archived"));
   EXPECT_THAT(verified.standard_output, HasSubstr("and the recorded answers of language models: all the same, to the byte\n"));
+  write("llm.yaml", config("prompt: {num_top_programs: 1}\n"));
+  EXPECT_THAT(run({"evolve", "verify", path("found"), "--llm", path("llm.yaml")}).standard_error, HasSubstr("give it as it was"));
   const ProcessResult without = run({"evolve", "verify", path("found")});
   EXPECT_EQ(without.exit_status, 2);
   EXPECT_THAT(without.standard_error, HasSubstr("proposer llm: expected a configuration of language models with --llm"));

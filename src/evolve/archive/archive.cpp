@@ -196,6 +196,15 @@ Status Archive::append(const SearchEvent& event) {
 
 Result<std::vector<SearchEvent>> Archive::events() const {
   sqlite3* db = database_.get();
+  // One moment of a search that may be running.
+  TRY(execute(db, path_, "BEGIN"));
+  Result<std::vector<SearchEvent>> events = read_events();
+  sqlite3_exec(db, "ROLLBACK", nullptr, nullptr, nullptr);
+  return events;
+}
+
+Result<std::vector<SearchEvent>> Archive::read_events() const {
+  sqlite3* db = database_.get();
   std::map<std::string, std::string> texts;
   Statement sources = TRY(Statement::prepare(db, path_, "SELECT sha256, text FROM sources"));
   while (TRY(sources.step())) {

@@ -76,6 +76,7 @@ class Archive {
       : path_(std::move(path)), database_(std::move(database)), lock_(std::move(lock)) {}
   static Result<Database> connect(const fs::path& path, int flags);
   Status check_and_load();
+  Result<std::vector<SearchEvent>> read_events() const;
 
   fs::path path_;
   Database database_;

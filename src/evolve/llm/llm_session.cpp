@@ -72,9 +72,6 @@ Result<std::unique_ptr<LlmSession>> LlmSession::replay(FileSystem& files, LlmCon
   std::unique_ptr<LlmSession> session(new LlmSession());
   State& state = *session->state_;
   const fs::path exchanges = recorded_search_folder / "llm" / "exchanges";
-  if (!files.is_directory(exchanges)) {
-    return Error{ErrorCode::kNotFound, fmt::format("{}: not a folder; expected the recorded exchanges of a search", exchanges.string())};
-  }
   PromptTemplates templates = TRY(templates_of(files, config));
   state.recorded = std::make_unique<RecordedChat>(files, exchanges);
   state.digest = digest_of(config.proposer, templates);

@@ -16,7 +16,7 @@ class LlmSession {
   // object.
   static Result<std::unique_ptr<LlmSession>> open(FileSystem& files, LlmConfig config, Secret key, const fs::path& search_folder,
                                                   const std::atomic<bool>* stop, AgreeGenomeAndSources agree);
-  // Nothing but the exchanges recorded in another search's folder: no network, no key, no cost.
+  // Nothing but the exchanges recorded in a search's folder (none, if it has no such files): no network, no key, no cost.
   static Result<std::unique_ptr<LlmSession>> replay(FileSystem& files, LlmConfig config, const fs::path& recorded_search_folder,
                                                     AgreeGenomeAndSources agree);
   ~LlmSession();

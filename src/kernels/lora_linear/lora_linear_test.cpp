@@ -354,8 +354,14 @@ TEST(Plan, BlocksCoverEveryProductOnceAndFitTheirPanel) {
         for (const std::int64_t depth : depths) p.terms.push_back({nullptr, 0, depth, gemm::dense_source(nullptr, cols, depth, true)});
         return p;
       };
-      const std::vector<Product> products = {product(1024, 896, {896, 8}), product(64, 128, {896, 8}), product(24, 4864, {2048}),
-                                             product(5, 1, {1}),           product(300, 24, {4864}),   product(64, 151936, {896})};
+      std::vector<Product> products = {product(1024, 896, {896, 8}), product(64, 128, {896, 8}), product(24, 4864, {2048}),
+                                       product(5, 1, {1}),           product(300, 24, {4864}),   product(64, 151936, {896})};
+      for (const std::int64_t rows : {37, 512}) {  // in bf16, with an adapter
+        products.push_back(product(rows, 1536, {576, 8}));
+        products.back().arithmetic = Arithmetic::kBf16;
+        products.back().low_terms = {products.back().terms.front()};
+        products.back().terms.erase(products.back().terms.begin());
+      }
       const auto blocks = gemm::plan_products(products, lanes, threads);
       const std::size_t panel = gemm::panel_bytes(products, lanes);
       std::vector<std::int64_t> covered(products.size(), 0);
@@ -365,11 +371,14 @@ TEST(Plan, BlocksCoverEveryProductOnceAndFitTheirPanel) {
         ASSERT_TRUE(0 <= block.col0 && block.col0 < block.col1 && block.col1 <= p.cols);
         ASSERT_EQ(block.col0 % lanes, 0);
         covered[block.product] += (block.row1 - block.row0) * (block.col1 - block.col0);
-        for (const gemm::DepthBlock& depth : gemm::split_depth(p.terms)) {
-          std::int64_t steps = 0;
-          for (const gemm::Segment& s : depth) steps += s.k1 - s.k0;
-          const std::int64_t width = (block.col1 - block.col0 + lanes - 1) / lanes * lanes;
-          ASSERT_LE(static_cast<std::size_t>(steps * width) * sizeof(float), panel);
+        for (const auto* terms : {&p.terms, &p.low_terms}) {
+          const std::size_t bytes = terms == &p.terms ? sizeof(float) : sizeof(std::uint16_t);
+          for (const gemm::DepthBlock& depth : gemm::split_depth(*terms)) {
+            std::int64_t steps = 0;
+            for (const gemm::Segment& s : depth) steps += s.k1 - s.k0;
+            const std::int64_t width = (block.col1 - block.col0 + lanes - 1) / lanes * lanes;
+            ASSERT_LE(static_cast<std::size_t>(steps * width) * bytes, panel);
+          }
         }
       }
       for (std::size_t i = 0; i < products.size(); ++i) EXPECT_EQ(covered[i], products[i].rows * products[i].cols);

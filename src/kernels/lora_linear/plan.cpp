@@ -74,7 +74,8 @@ struct Shape {
 
 // Time of a block in fused multiply-adds of one vector. Decoding a vector costs about as much as 6 rows of arithmetic (measured 4 to 10);
 // reading the rows of a again for another block about 0.15 vectors.
-// bf16 (where depth counts half): decoding is what it was, and reading is rounding, too. On matrix tiles a row takes a third.
+// bf16 (where depth counts half): decoding is what it was, and reading is rounding, too, for which a training step's profile has about one
+// multiply-add of a vector. On matrix tiles a row takes a third.
 double block_cost(const Shape& shape, double rows, double vectors) {
   constexpr double kDecode = 6;
   constexpr double kReread = 0.15;
