@@ -29,6 +29,7 @@ std::string describe(const Recipe& recipe) {
   text += fmt::format(", {} activations kept", word(recipe.saved_activations));
   if (recipe.prefix_cache != PrefixCache::kOff)
     text += fmt::format(", prefix cache in {}", recipe.prefix_cache == PrefixCache::kFile ? "a file" : "memory");
+  if (recipe.share_prefixes) text += ", common beginnings computed once";
   if (recipe.forward_arithmetic != Arithmetic::kFp32) text += fmt::format(", {} forward", arithmetic_name(recipe.forward_arithmetic));
   if (recipe.backward_arithmetic != Arithmetic::kFp32) text += fmt::format(", {} backward", arithmetic_name(recipe.backward_arithmetic));
   if (recipe.release_weights) text += ", weights released";

@@ -10,7 +10,8 @@ namespace evolora {
 
 // Floating point operations, a multiply-add counting as two.
 struct StepCost {
-  double necessary = 0;        // what every exact step with a frozen base does: 4 operations per weight and token, attention, adapters, head
+  double necessary =
+      0;  // what every exact step with a frozen base does: 4 operations per weight and token (shared ones once), attention, adapters, head
   double recomputed = 0;       // again, because it was not saved
   double attention = 0;        // the part of both that is attention
   double decoded_weights = 0;  // weights decoded from their stored form, each time they are

@@ -74,6 +74,7 @@ void PrefixStore::append(std::span<const float> rows) {
   if (rows.empty() || !status_.ok()) return;
   if (file_) {
     status_ = file_->write_at(floats_ * sizeof(float), std::as_bytes(rows));
+    if (!status_.ok()) return;
   } else {
     memory_.insert(memory_.end(), rows.begin(), rows.end());
   }

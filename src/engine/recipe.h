@@ -50,7 +50,7 @@ struct Recipe {
   std::int64_t head_rows_per_chunk = 0;  // rows of logits alive at a time; <= 0: chosen from the vocabulary size
   PrefixCache prefix_cache = PrefixCache::kOff;
   // What all samples of a pass begin with, where nothing of it is learned (a system prompt, an instruction), is computed once for all of them. The
-  // same gradients up to the order of sums; off where adapters have dropout.
+  // same gradients up to the order of sums (and a bf16 backward pass's rounding); nothing is shared where adapters have dropout.
   bool share_prefixes = false;
   // Of the products with base weights in the blocks (kernels/arithmetic.h): x W^T, also where it is recomputed and in evaluation, and dy W. Adapters,
   // head, attention and everything else stay fp32. Changes losses and gradients by its rounding, so it is never chosen by the planner.

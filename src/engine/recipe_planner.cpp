@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <map>
 #include <numeric>
 
 #include "engine/batch_split.h"
@@ -34,14 +35,24 @@ std::int64_t longest_segment(const Batch& batch) {
   return longest;
 }
 
-// The batches that decide the arena: the first few by tokens, by supervised rows and by the longest segment.
+// Whether the samples of any of the batches begin alike.
+bool any_shared(const RunShape& run) {
+  const auto shared = [](const Batch& batch) { return split_batch(batch, 0, true).front().shared_tokens > 0; };
+  return std::any_of(run.training.begin(), run.training.end(), shared) || std::any_of(run.evaluation.begin(), run.evaluation.end(), shared);
+}
+
+// The batches that decide the arena: the first few by tokens (with and without what is shared), by supervised rows and by the longest segment.
 std::vector<const Batch*> heaviest(const std::vector<Batch>& batches) {
   constexpr std::size_t kOfEach = 3;
   std::vector<const Batch*> chosen;
-  for (const Measure& measure : {Measure(&Batch::token_count), Measure(&Batch::supervised_count), Measure(&longest_segment)}) {
+  const auto computed_tokens = [](const Batch& batch) { return split_batch(batch, 0, true).front().token_count(); };
+  for (const Measure& measure :
+       {Measure(&Batch::token_count), Measure(computed_tokens), Measure(&Batch::supervised_count), Measure(&longest_segment)}) {
     std::vector<const Batch*> order;
     for (const Batch& batch : batches) order.push_back(&batch);
-    std::stable_sort(order.begin(), order.end(), [&](const Batch* a, const Batch* b) { return measure(*a) > measure(*b); });
+    std::map<const Batch*, std::int64_t> size;
+    for (const Batch* batch : order) size[batch] = measure(*batch);
+    std::stable_sort(order.begin(), order.end(), [&](const Batch* a, const Batch* b) { return size[a] > size[b]; });
     for (std::size_t i = 0; i < std::min(kOfEach, order.size()); ++i) {
       if (std::find(chosen.begin(), chosen.end(), order[i]) == chosen.end()) chosen.push_back(order[i]);
     }
@@ -69,7 +80,6 @@ std::vector<Recipe> candidates(const ModelWeights& weights, const AdapterSet& ad
                                const PlanLimits& limits) {
   Recipe base = with_choices({}, choices);
   if (!choices.prefix_cache) base.prefix_cache = choose_prefix_cache(weights, adapters, run);
-  if (!choices.share_prefixes) base.share_prefixes = true;
   std::int64_t largest = 0;
   for (const std::vector<Batch>* batches : {&run.training, &run.evaluation}) {
     for (const Batch& batch : *batches) largest = std::max(largest, batch.token_count());
@@ -79,6 +89,8 @@ std::vector<Recipe> candidates(const ModelWeights& weights, const AdapterSet& ad
     if (tokens < largest) splits.push_back(tokens);
   }
   const std::int64_t chunk = head_rows_per_chunk({}, weights.spec());
+  std::vector<bool> shares = {false};
+  if (shares_prefixes({.share_prefixes = true}, adapters) && any_shared(run)) shares = {true, false};
   std::vector<StorageType> storage = {StorageType::kFp32};
   if (!limits.exact_storage) storage.push_back(StorageType::kBf16);
 
@@ -89,13 +101,16 @@ std::vector<Recipe> candidates(const ModelWeights& weights, const AdapterSet& ad
         for (const std::int64_t rows :
              options<std::int64_t>(choices.head_rows_per_chunk, {chunk, 2 * chunk, 4 * chunk, std::max<std::int64_t>(8, chunk / 4)})) {
           for (const bool release : options(choices.release_weights, {false, true})) {
-            Recipe recipe = base;
-            recipe.micro_batch_tokens = split;
-            recipe.recompute = recompute;
-            recipe.saved_activations = stored;
-            recipe.head_rows_per_chunk = rows;
-            recipe.release_weights = release;
-            recipes.push_back(recipe);
+            for (const bool share : options(choices.share_prefixes, shares)) {
+              Recipe recipe = base;
+              recipe.micro_batch_tokens = split;
+              recipe.recompute = recompute;
+              recipe.saved_activations = stored;
+              recipe.head_rows_per_chunk = rows;
+              recipe.release_weights = release;
+              recipe.share_prefixes = share;
+              recipes.push_back(recipe);
+            }
           }
         }
       }

@@ -65,6 +65,21 @@ TEST_F(RecipePlannerTest, LessMemoryIsKeptAndNeverFaster) {
   EXPECT_LT(limit, unlimited.resident_bytes);
 }
 
+TEST_F(RecipePlannerTest, CommonBeginningsAreComputedOnceWhereThatPays) {
+  EXPECT_FALSE(plan(0)->recipe.share_prefixes) << "nothing begins alike";
+  run_.training = {make_batch({90, 120, 100, 95}, weights_.spec().vocab_size, 1), make_batch({93, 96}, weights_.spec().vocab_size, 2)};
+  const double repeated = plan(0)->seconds;
+  for (Batch& batch : run_.training) begin_alike(batch, 30);
+  const PlannedRecipe shared = plan(0).value();
+  EXPECT_TRUE(shared.recipe.share_prefixes);
+  EXPECT_LT(shared.seconds, 0.9 * repeated);
+  EXPECT_EQ(shared.arena_bytes, exact_arena(shared.recipe));
+  // Two tokens fewer to compute in each of 60 are not worth copying all keys and values.
+  run_.training = {make_batch({600, 600}, weights_.spec().vocab_size, 1)};
+  begin_alike(run_.training.front(), 9);
+  EXPECT_EQ(exact_arena(plan(0)->recipe), plan(0)->arena_bytes);
+}
+
 TEST_F(RecipePlannerTest, TheLeastItNamesIsEnough) { EXPECT_TRUE(plan(least_named_megabytes() * 1'000'000).ok()); }
 
 TEST_F(RecipePlannerTest, WithoutALimitTheSmallestOfTheNearlyFastest) {

@@ -67,6 +67,7 @@ Json recipe_json_of(const Genome& genome) {
   // Said, so that no planner decides it.
   if (!recipe.contains("micro_batch_tokens")) recipe["micro_batch_tokens"] = 0;
   if (!recipe.contains("head_rows_per_chunk")) recipe["head_rows_per_chunk"] = 0;
+  if (!recipe.contains("share_prefixes")) recipe["share_prefixes"] = "off";  // a search from before there was this gene
   Json kernels = Json::object();
   for (int i = 0; i < kSlotCount; ++i) {
     const auto value = genome.find(kernel_gene(static_cast<Slot>(i)));

@@ -87,6 +87,11 @@ void write_test_model(const TestModel& model, const fs::path& folder) {
                            {"rope_theta", 10000.0},
                            {"tie_word_embeddings", model.tied},
                            {"attention_bias", model.attention_bias}};
+  if (model.window > 0) {
+    config["layer_types"] = std::vector<std::string>(static_cast<std::size_t>(model.num_layers), "full_attention");
+    config["layer_types"][0] = "sliding_attention";
+    config["sliding_window"] = model.window;
+  }
   if (model.quantization) config["quantization"] = {{"group_size", model.quantization->group_size}, {"bits", model.quantization->bits}};
 
   const bool qwen2 = model.model_type == "qwen2";

@@ -20,6 +20,7 @@ struct TestModel {
   std::int64_t vocab_size = 83;
   bool tied = true;
   bool attention_bias = false;  // llama only; qwen2 always has q, k, v biases
+  std::int64_t window = 0;      // llama only: the first layer sees so many keys; 0: all
   std::optional<AffineQuantization> quantization = AffineQuantization{.bits = 4, .group_size = 32};
   DType dtype = DType::kF32;  // of dense tensors, scales and biases
   std::uint64_t seed = 1;

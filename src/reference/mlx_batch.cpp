@@ -15,6 +15,7 @@ std::int64_t rounded_up(std::int64_t value, std::int64_t multiple) { return (val
 }  // namespace
 
 MlxBatch make_mlx_batch(const Batch& batch, MlxHeadLoss head_loss, std::int64_t max_tokens, std::int64_t pad_supervised_rows) {
+  CHECK(batch.shared_tokens == 0);
   const std::int64_t rows = batch.segment_count();
   std::int64_t longest = 1;
   for (std::size_t s = 0; s < static_cast<std::size_t>(rows); ++s) {

@@ -34,7 +34,7 @@ struct EvaluationRequest {
   bool mask_prompt = false;
   std::int64_t batch_size = 4;
   std::int64_t max_seq_length = 2048;
-  Recipe recipe;
+  Recipe recipe = {.share_prefixes = true};
   const std::atomic<bool>* stop = nullptr;
 };
 

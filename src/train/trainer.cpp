@@ -255,7 +255,11 @@ Status Run::choose_recipe(std::size_t fixed_bytes) {
   }
   if (choices.mlx) observer_.on_warning("the fused engine does not heed the recipe's field mlx; give --engine mlx");
   // The arithmetic of a resumed run is that of the first one, unless somebody wants it otherwise.
-  if (state_) choices = merge_choices(choices, TRY(recipe_from_json(state_->recipe(), state_->path().string())));
+  if (state_) {
+    RecipeChoices first = TRY(recipe_from_json(state_->recipe(), state_->path().string()));
+    if (!first.share_prefixes) first.share_prefixes = false;  // a state from before there was this choice
+    choices = merge_choices(choices, first);
+  }
   TRY(open_recipe_pack(files_, choices));
   threads_.emplace(choices.threads.value_or(0));
   choices.threads = threads_->count();

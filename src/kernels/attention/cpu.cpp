@@ -94,7 +94,8 @@ void forward_panel_of(const AttentionForward& args, const AttentionSegment& segm
   }
   const float* k = args.k + segment.kv_start * args.kv_heads * args.head_dim + kv_head * args.head_dim;
   const float* v = args.v + segment.kv_start * args.kv_heads * args.head_dim + kv_head * args.head_dim;
-  const auto begin = static_cast<std::size_t>(panel.first_key[0]);
+  // Whole blocks of the segment, so that a row's sums have the same order in whatever panel it stands.
+  const std::size_t begin = static_cast<std::size_t>(panel.first_key[0]) / kKeyBlock * kKeyBlock;
   const auto end = static_cast<std::size_t>(panel.last_key[panel.rows - 1]) + 1;
   const auto visible_to_all = static_cast<std::size_t>(panel.last_key[0]) + 1;
   const auto visible_to_all_from = static_cast<std::size_t>(panel.first_key[panel.rows - 1]);
