@@ -44,10 +44,6 @@ Status run_evolve(EvolveArguments a, const TrainFlags& flags, const CLI::App& gi
   const Isolation isolation = a.unsafe_no_sandbox ? Isolation::kNone : Isolation::kSandbox;
   // Before there is an archive: a pack that does not compile, or too little data, is no search yet.
   const SearchSubject subject = TRY(subject_of(files, a.out, plan, path.string(), isolation, stop_flag()));
-  if (archive && space_to_json(subject.space) != plan.space) {
-    return Error{ErrorCode::kUsage,
-                 fmt::format("{}: this search was begun with other genes than this program has; begin another with --out", path.string())};
-  }
   TRY(files.create_directories(a.out));
   if (!archive) archive = TRY(Archive::create(path, search_plan_to_json(plan)));
   std::unique_ptr<LlmSession> session;

@@ -27,9 +27,6 @@ Status run_verify(const VerifyArguments& a) {
   TRY(check_llm_proposer(llm, search.plan.proposers));
   const std::string source = archive_path(a.folder).string();
   const SearchSubject subject = TRY(candidates_of(search.plan, source));
-  if (space_to_json(subject.space) != search.plan.space) {
-    return Error{ErrorCode::kCorrupt, fmt::format("{}: the plan's genes are not those that this program searches", source)};
-  }
   std::unique_ptr<LlmSession> session;
   if (llm) {
     const fs::path record = a.llm.replay.empty() ? a.folder : a.llm.replay;

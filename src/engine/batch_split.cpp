@@ -90,12 +90,19 @@ Batch gather(const Batch& batch, const std::vector<std::size_t>& segments, std::
   return piece;
 }
 
+std::vector<std::size_t> all_segments(const Batch& batch) {
+  std::vector<std::size_t> all(static_cast<std::size_t>(batch.segment_count()));
+  std::iota(all.begin(), all.end(), std::size_t{0});
+  return all;
+}
+
 }  // namespace
+
+std::int32_t common_prefix(const Batch& batch) { return common_prefix(batch, all_segments(batch)); }
 
 std::vector<Batch> split_batch(const Batch& batch, std::int64_t max_tokens, bool share_prefix) {
   CHECK(batch.shared_tokens == 0);
-  std::vector<std::size_t> all(static_cast<std::size_t>(batch.segment_count()));
-  std::iota(all.begin(), all.end(), std::size_t{0});
+  const std::vector<std::size_t> all = all_segments(batch);
   const std::int32_t shared = share_prefix ? common_prefix(batch, all) : 0;
   const std::int64_t repeated = shared * (batch.segment_count() - 1);
   if (max_tokens <= 0 || batch.token_count() - repeated <= max_tokens) {

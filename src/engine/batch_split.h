@@ -16,6 +16,9 @@ namespace evolora {
 // shared_tokens where at least kLeastShared tokens can be; the batch has none itself.
 std::vector<Batch> split_batch(const Batch& batch, std::int64_t max_tokens, bool share_prefix = false);
 
+// The shared_tokens of a batch that is not cut.
+std::int32_t common_prefix(const Batch& batch);
+
 // Fewer are not worth copying keys and values for.
 inline constexpr std::int64_t kLeastShared = 8;
 

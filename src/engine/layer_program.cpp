@@ -339,8 +339,8 @@ void LayerProgram::attend(std::int64_t layer, BlockBuffers& block) {
   block.attention = builder_.floats("attention", rows() * spec().query_width());
   block.lse = builder_.floats("lse", rows() * spec().num_heads);
   const CacheShape cache{.layer = layer, .width = spec().kv_width()};
-  const BufferId k = inputs_.use_cache ? kNoBuffer : keys_of_all(layer, Pass::kForward, block.k);
-  const BufferId v = inputs_.use_cache ? kNoBuffer : keys_of_all(layer, Pass::kForward, block.v);
+  const BufferId k = keys_of_all(layer, Pass::kForward, block.k);
+  const BufferId v = keys_of_all(layer, Pass::kForward, block.v);
   const auto arguments = [block, k, v, cache, in_cache = inputs_.use_cache, heads = spec().num_heads, kv_heads = spec().num_kv_heads,
                           head_dim = spec().head_dim, window = spec().attention_window(layer)](const RunContext& run) {
     const float* keys = in_cache ? cache_rows(run.bindings().key_cache, cache, run.bindings(), 0) : run.f32(k);

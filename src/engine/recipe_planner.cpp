@@ -37,7 +37,7 @@ std::int64_t longest_segment(const Batch& batch) {
 
 // Whether the samples of any of the batches begin alike.
 bool any_shared(const RunShape& run) {
-  const auto shared = [](const Batch& batch) { return split_batch(batch, 0, true).front().shared_tokens > 0; };
+  const auto shared = [](const Batch& batch) { return common_prefix(batch) > 0; };
   return std::any_of(run.training.begin(), run.training.end(), shared) || std::any_of(run.evaluation.begin(), run.evaluation.end(), shared);
 }
 
@@ -45,7 +45,7 @@ bool any_shared(const RunShape& run) {
 std::vector<const Batch*> heaviest(const std::vector<Batch>& batches) {
   constexpr std::size_t kOfEach = 3;
   std::vector<const Batch*> chosen;
-  const auto computed_tokens = [](const Batch& batch) { return split_batch(batch, 0, true).front().token_count(); };
+  const auto computed_tokens = [](const Batch& batch) { return batch.token_count() - common_prefix(batch) * (batch.segment_count() - 1); };
   for (const Measure& measure :
        {Measure(&Batch::token_count), Measure(computed_tokens), Measure(&Batch::supervised_count), Measure(&longest_segment)}) {
     std::vector<const Batch*> order;

@@ -31,17 +31,13 @@ class ArchivedJudge final : public Judge, public SearchObserver {
   // An event may be compared only here: after the judge, when the search has made all of it.
   void on_event(const SearchEvent& made, const RunState& /*state*/) override {
     if (!difference_.empty()) return;
-    const std::string now = story_of(made), then = ended() ? "nothing more" : story_of(events_[at_]);
-    if (now != then) return differs(now);
+    if (const std::string now = story_of(made); now != archived()) return differs(now);
     counts_.measurements += made.individual && !made.individual->rejected.empty() ? 0 : 1;
     counts_.proposals += made.individual && made.number > 0 ? 1 : 0;
     ++at_;
   }
 
-  void differs(const std::string& made) {
-    const std::string archived = ended() ? "nothing more" : story_of(events_[at_]);
-    difference_ = fmt::format("{}: the search makes '{}', the archive has '{}'", place(), made, archived);
-  }
+  void differs(const std::string& made) { difference_ = fmt::format("{}: the search makes '{}', the archive has '{}'", place(), made, archived()); }
   Status check() const {
     if (difference_.empty()) return {};
     return Error{ErrorCode::kCorrupt, difference_};
@@ -53,6 +49,7 @@ class ArchivedJudge final : public Judge, public SearchObserver {
   Reproduction counts() const { return counts_; }
 
  private:
+  std::string archived() const { return ended() ? "nothing more" : story_of(events_[at_]); }
   Result<Judgement> next() const {
     TRY(check());
     if (ended()) return Error{ErrorCode::kInterrupted, "the archive has no more"};

@@ -39,7 +39,12 @@ Result<SearchSubject> pack_candidates(const SearchPlan& plan) {
 bool searches_pack(const SearchPlan& plan) { return plan.judge.value("kind", Json()) == "pack"; }
 
 Result<SearchSubject> candidates_of(const SearchPlan& plan, const std::string& source) {
-  return searches_pack(plan) ? pack_candidates(plan) : recipe_candidates(plan, source);
+  SearchSubject subject = TRY(searches_pack(plan) ? pack_candidates(plan) : recipe_candidates(plan, source));
+  if (space_to_json(subject.space) != plan.space) {
+    return Error{ErrorCode::kUsage,
+                 fmt::format("{}: this search was begun with other genes than this program has; begin another with --out", source)};
+  }
+  return subject;
 }
 
 Result<SearchSubject> subject_of(FileSystem& files, const fs::path& folder, const SearchPlan& plan, const std::string& source, Isolation isolation,

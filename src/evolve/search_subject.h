@@ -25,7 +25,8 @@ struct SearchSubject {
 // Is the search about kernel source?
 bool searches_pack(const SearchPlan& plan);
 
-// Without a judge: what candidates are. kBadData: of recipes naming source (the archive) and field, of packs the line of the start's source.
+// Without a judge: what candidates are. kBadData: of recipes naming source (the archive) and field, of packs the line of the start's source. kUsage:
+// the plan's genes are not this program's.
 Result<SearchSubject> candidates_of(const SearchPlan& plan, const std::string& source);
 
 // The same with one. folder: of the search. isolation: of source that nobody read; not part of a plan, so that no archive can ask for less. Errors:
