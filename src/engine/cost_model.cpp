@@ -5,6 +5,8 @@
 #include <initializer_list>
 #include <vector>
 
+#include "engine/supervised_rows.h"
+
 namespace evolora {
 namespace {
 
@@ -16,6 +18,7 @@ class PassCounter {
         adapters_(adapters),
         recipe_(recipe),
         n_(static_cast<double>(batch.token_count())),
+        rows_behind_last_attention_(static_cast<double>(picks_supervised_rows(batch, adapters) ? batch.supervised_count() : batch.token_count())),
         repeated_elements_(batch.shared_tokens == 0 ? 0 : 2 * static_cast<double>(batch.key_count() * weights.spec().kv_width())) {
     for (std::int64_t layer = 0; layer < spec_.num_layers; ++layer) attention_.push_back(attention_operations(layer, batch));
   }
@@ -75,18 +78,22 @@ class PassCounter {
     into += operations;
     cost_.attention += operations;
   }
+  double rows(std::int64_t layer, Projection p) const {
+    const bool before_attention = p == Projection::kQ || p == Projection::kK || p == Projection::kV;
+    return layer < spec_.num_layers - 1 || before_attention ? n_ : rows_behind_last_attention_;
+  }
   void base(std::int64_t layer, Projection p, Arithmetic arithmetic, double& lowered, double& into) {
     const WeightView& weight = weights_.layer(layer)[p].weight;
     const auto size = static_cast<double>(weight.out * weight.in);
-    into += 2 * n_ * size;
-    if (arithmetic_for(weight, arithmetic) != Arithmetic::kFp32) lowered += 2 * n_ * size;
+    into += 2 * rows(layer, p) * size;
+    if (arithmetic_for(weight, arithmetic) != Arithmetic::kFp32) lowered += 2 * rows(layer, p) * size;
     cost_.decoded_weights += size;
   }
   void forward(std::int64_t layer, std::initializer_list<Projection> projections, double& into) {
     for (const Projection p : projections) {
       base(layer, p, recipe_.forward_arithmetic, cost_.lowered_forward, into);
       const AdapterModule* adapter = adapters_.find(layer, p);
-      if (adapter != nullptr) into += 2 * n_ * static_cast<double>(adapter->rank * (adapter->in + adapter->out));
+      if (adapter != nullptr) into += 2 * rows(layer, p) * static_cast<double>(adapter->rank * (adapter->in + adapter->out));
     }
   }
   void linear_backward(std::int64_t layer, std::initializer_list<Projection> projections, bool dx) {
@@ -95,8 +102,8 @@ class PassCounter {
       const AdapterModule* adapter = adapters_.find(layer, p);
       if (adapter == nullptr) continue;
       const double inputs = dx ? 2 : 1;  // dA, and dx where it is wanted
-      cost_.necessary +=
-          2 * n_ * static_cast<double>(adapter->rank) * (inputs * static_cast<double>(adapter->in) + 2 * static_cast<double>(adapter->out));
+      cost_.necessary += 2 * rows(layer, p) * static_cast<double>(adapter->rank) *
+                         (inputs * static_cast<double>(adapter->in) + 2 * static_cast<double>(adapter->out));
     }
   }
   void backward(std::int64_t layer, bool lowest) {
@@ -126,6 +133,7 @@ class PassCounter {
   const AdapterSet& adapters_;
   const Recipe& recipe_;
   double n_;
+  double rows_behind_last_attention_;
   double repeated_elements_;       // of keys and values as attention reads them, where rows are shared
   std::vector<double> attention_;  // forward, by layer
   StepCost cost_;

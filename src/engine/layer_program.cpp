@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "engine/dropout_key.h"
 #include "engine/shared_prefix.h"
+#include "engine/supervised_rows.h"
 
 namespace evolora {
 namespace {
@@ -141,23 +142,39 @@ BufferId LayerProgram::materialize(ResidualStream stream) {
   return sum;
 }
 
-BufferId LayerProgram::keep(std::int64_t layer, BufferId x, std::int64_t width) {
+BufferId LayerProgram::keep(std::int64_t layer, BufferId x, std::int64_t count) {
   if (!keeps_bf16()) return x;
-  const BufferId kept = builder_.halves("kept", rows() * width);
+  const BufferId kept = builder_.halves("kept", count);
   builder_.call(Slot::kStorage, Pass::kForward, layer, {x, kept}, 0,
-                [x, kept, count = rows() * width, kernel = inputs_.kernels.narrow](const RunContext& run, KernelContext& context) {
+                [x, kept, count, kernel = inputs_.kernels.narrow](const RunContext& run, KernelContext& context) {
                   kernel({.x = run.f32(x), .count = count, .out = run.bf16(kept)}, context);
                 });
   return kept;
 }
 
-BufferId LayerProgram::take(std::int64_t layer, BufferId kept, std::int64_t width) {
+BufferId LayerProgram::take(std::int64_t layer, BufferId kept, std::int64_t count) {
   if (!keeps_bf16()) return kept;
-  const BufferId x = builder_.floats("taken", rows() * width);
+  const BufferId x = builder_.floats("taken", count);
   builder_.call(Slot::kStorage, Pass::kBackward, layer, {x, kept}, 0,
-                [x, kept, count = rows() * width, kernel = inputs_.kernels.widen](const RunContext& run, KernelContext& context) {
+                [x, kept, count, kernel = inputs_.kernels.widen](const RunContext& run, KernelContext& context) {
                   kernel({.x = run.bf16(kept), .count = count, .out = run.f32(x)}, context);
                 });
+  return x;
+}
+
+BufferId LayerProgram::pick(std::int64_t layer, BufferId x, std::int64_t width) {
+  const BufferId picked = builder_.floats("picked", inputs_.batch.supervised_count() * width);
+  builder_.call(Slot::kStorage, Pass::kForward, layer, {x, picked}, 0, [x, picked, width](const RunContext& run, KernelContext& context) {
+    pick_supervised_rows(*run.bindings().batch, width, run.f32(x), run.f32(picked), context.threads);
+  });
+  return picked;
+}
+
+BufferId LayerProgram::place(std::int64_t layer, BufferId picked, std::int64_t width) {
+  const BufferId x = builder_.floats("placed", inputs_.batch.token_count() * width);
+  builder_.call(Slot::kStorage, Pass::kBackward, layer, {picked, x}, 0, [picked, x, width](const RunContext& run, KernelContext& context) {
+    place_supervised_rows(*run.bindings().batch, width, run.f32(picked), run.f32(x), context.threads);
+  });
   return x;
 }
 
@@ -167,8 +184,8 @@ LayerProgram::Forward LayerProgram::forward(std::int64_t layer, ResidualStream s
   const BufferId act = builder_.floats("act", rows() * spec().intermediate_size);
   activate(layer, block, act);
   if (save && inputs_.recipe.recompute == Recompute::kNothing) {
-    result.saved.gate = keep(layer, block.gate, spec().intermediate_size);
-    result.saved.up = keep(layer, block.up, spec().intermediate_size);
+    result.saved.gate = keep(layer, block.gate, rows() * spec().intermediate_size);
+    result.saved.up = keep(layer, block.up, rows() * spec().intermediate_size);
   }
   const BufferId down = builder_.floats("down", rows() * spec().hidden_size);
   linear(layer, {{Projection::kDown}, {down}}, act, block);
@@ -186,7 +203,8 @@ void LayerProgram::activate(std::int64_t layer, const BlockBuffers& block, Buffe
 }
 
 BlockBuffers LayerProgram::forward_to_mlp(std::int64_t layer, ResidualStream stream, BlockBuffers* saved) {
-  const std::int64_t n = rows();
+  const std::int64_t n = inputs_.batch.token_count();
+  rows_ = n;
   const bool save_block = saved != nullptr && inputs_.recipe.recompute != Recompute::kBlock;
   BlockBuffers block;
   const BufferId x1 = builder_.floats("x1", n * spec().hidden_size);
@@ -209,18 +227,25 @@ BlockBuffers LayerProgram::forward_to_mlp(std::int64_t layer, ResidualStream str
   if (save_block) {
     saved->q = block.q;
     saved->k = block.k;
-    saved->v = keep(layer, block.v, spec().kv_width());
+    saved->v = keep(layer, block.v, n * spec().kv_width());
     saved->lse = block.lse;
   }
 
-  const BufferId o = builder_.floats("o", n * spec().hidden_size);
-  linear(layer, {{Projection::kO}, {o}}, block.attention, block);
-  if (save_block) saved->attention = keep(layer, block.attention, spec().query_width());
-  block.h_mid = builder_.floats("h_mid", n * spec().hidden_size);
-  const BufferId x2 = builder_.floats("x2", n * spec().hidden_size);
-  norm(layer, o, block.h_in, inputs_.weights.layer(layer).post_attention_norm, block.h_mid, x2);
-  if (saved != nullptr) saved->h_in = keep(layer, block.h_in, spec().hidden_size);
-  if (save_block) saved->h_mid = keep(layer, block.h_mid, spec().hidden_size);
+  BufferId residual = block.h_in;
+  block.o_in = block.attention;
+  if (picks_rows(layer)) {
+    residual = pick(layer, block.h_in, spec().hidden_size);
+    block.o_in = pick(layer, block.attention, spec().query_width());
+    rows_ = inputs_.batch.supervised_count();
+  }
+  const BufferId o = builder_.floats("o", rows() * spec().hidden_size);
+  linear(layer, {{Projection::kO}, {o}}, block.o_in, block);
+  if (save_block) saved->o_in = keep(layer, block.o_in, rows() * spec().query_width());
+  block.h_mid = builder_.floats("h_mid", rows() * spec().hidden_size);
+  const BufferId x2 = builder_.floats("x2", rows() * spec().hidden_size);
+  norm(layer, o, residual, inputs_.weights.layer(layer).post_attention_norm, block.h_mid, x2);
+  if (saved != nullptr) saved->h_in = keep(layer, block.h_in, n * spec().hidden_size);
+  if (save_block) saved->h_mid = keep(layer, block.h_mid, rows() * spec().hidden_size);
   gate_and_up(layer, x2, block);
   return block;
 }
@@ -404,9 +429,10 @@ void LayerProgram::attend_backward(std::int64_t layer, const BlockBuffers& block
   }
 }
 
-void LayerProgram::backward(std::int64_t layer, const BlockBuffers& saved, BufferId d_hidden, bool lowest) {
+BufferId LayerProgram::backward(std::int64_t layer, const BlockBuffers& saved, BufferId d_hidden, bool lowest) {
   using enum Projection;
-  const std::int64_t n = rows();
+  const std::int64_t n = inputs_.batch.token_count();
+  rows_ = picks_rows(layer) ? inputs_.batch.supervised_count() : n;
   const std::int64_t inner = spec().intermediate_size;
   const LayerWeights& weights = inputs_.weights.layer(layer);
   // In the lowest adapted block the chain is followed only down to its deepest adapter.
@@ -419,17 +445,17 @@ void LayerProgram::backward(std::int64_t layer, const BlockBuffers& saved, Buffe
   BlockBuffers block = saved;
   const bool whole = inputs_.recipe.recompute == Recompute::kBlock;
   const auto back = [&](BufferId& id, std::int64_t width) {
-    if (!whole) id = take(layer, id, width);
+    if (!whole) id = take(layer, id, rows() * width);
   };
   BufferId x2 = kNoBuffer;
   const auto norm_mid = [&] {
     back(block.h_mid, spec().hidden_size);
-    x2 = builder_.floats("x2", n * spec().hidden_size);
+    x2 = builder_.floats("x2", rows() * spec().hidden_size);
     norm(layer, block.h_mid, kNoBuffer, weights.post_attention_norm, kNoBuffer, x2);
   };
   if (whole) {
     // Not the block's output: down's xa is kept from the first pass.
-    block = forward_to_mlp(layer, {.base = take(layer, saved.h_in, spec().hidden_size)}, nullptr);
+    block = forward_to_mlp(layer, {.base = take(layer, saved.h_in, n * spec().hidden_size)}, nullptr);
     block.xa[static_cast<std::size_t>(kDown)] = saved.xa[static_cast<std::size_t>(kDown)];
   } else if (inputs_.recipe.recompute == Recompute::kMlp) {
     norm_mid();
@@ -442,34 +468,42 @@ void LayerProgram::backward(std::int64_t layer, const BlockBuffers& saved, Buffe
   // MLP: h_out = h_mid + down(silu(gate) * up).
   BufferId act = kNoBuffer;
   if (any_adapter(layer, {kDown})) {
-    act = builder_.floats("act", n * inner);
+    act = builder_.floats("act", rows() * inner);
     activate(layer, block, act);
   }
-  const BufferId d_act = below_down ? builder_.floats("d_act", n * inner) : kNoBuffer;
+  const BufferId d_act = below_down ? builder_.floats("d_act", rows() * inner) : kNoBuffer;
   if (below_down || act != kNoBuffer) linear_backward(layer, {{kDown}, {d_hidden}}, act, block, d_act);
-  if (!below_down) return;
+  if (!below_down) return d_hidden;
 
   builder_.call(
       Slot::kSwiglu, Pass::kBackward, layer, {d_act, block.gate, block.up}, 0,
-      [d_act, gate = block.gate, up = block.up, count = n * inner, kernel = inputs_.kernels.swiglu_backward](const RunContext& run,
-                                                                                                             KernelContext& context) {
+      [d_act, gate = block.gate, up = block.up, count = rows() * inner, kernel = inputs_.kernels.swiglu_backward](const RunContext& run,
+                                                                                                                  KernelContext& context) {
         // In place: gate and up are not needed any more.
         kernel({.d_act = run.f32(d_act), .gate = run.f32(gate), .up = run.f32(up), .count = count, .d_gate = run.f32(gate), .d_up = run.f32(up)},
                context);
       });
   if (x2 == kNoBuffer && any_adapter(layer, {kGate, kUp})) norm_mid();
   const bool has_mid = x2 != kNoBuffer;
-  const BufferId d_x2 = below_mlp ? builder_.floats("d_x2", n * spec().hidden_size) : kNoBuffer;
+  const BufferId d_x2 = below_mlp ? builder_.floats("d_x2", rows() * spec().hidden_size) : kNoBuffer;
   if (below_mlp || any_adapter(layer, {kGate, kUp})) linear_backward(layer, {{kGate, kUp}, {block.gate, block.up}}, x2, block, d_x2);
-  if (!below_mlp) return;
+  if (!below_mlp) return d_hidden;
   if (!has_mid) back(block.h_mid, spec().hidden_size);
   norm_backward(layer, d_x2, block.h_mid, weights.post_attention_norm, d_hidden);
 
   // Attention: h_mid = h_in + o(attention(rope(q), rope(k), v)).
-  const BufferId d_attention = below_o ? builder_.floats("d_attention", n * spec().query_width()) : kNoBuffer;
-  back(block.attention, spec().query_width());
-  linear_backward(layer, {{kO}, {d_hidden}}, any_adapter(layer, {kO}) ? block.attention : kNoBuffer, block, d_attention);
-  if (!below_o) return;
+  BufferId d_attention = below_o ? builder_.floats("d_attention", rows() * spec().query_width()) : kNoBuffer;
+  back(block.o_in, spec().query_width());
+  linear_backward(layer, {{kO}, {d_hidden}}, any_adapter(layer, {kO}) ? block.o_in : kNoBuffer, block, d_attention);
+  if (!below_o) return d_hidden;
+  block.attention = block.o_in;
+  if (picks_rows(layer)) {
+    // Rows that nothing is learned of have no gradient, so what attention gave them does not matter.
+    block.attention = place(layer, block.o_in, spec().query_width());
+    d_attention = place(layer, d_attention, spec().query_width());
+    d_hidden = place(layer, d_hidden, spec().hidden_size);
+    rows_ = n;
+  }
   const BufferId dq = builder_.floats("dq", n * spec().query_width());
   const BufferId dk = builder_.floats("dk", n * spec().kv_width());
   const BufferId dv = builder_.floats("dv", n * spec().kv_width());
@@ -485,6 +519,7 @@ void LayerProgram::backward(std::int64_t layer, const BlockBuffers& saved, Buffe
   const BufferId d_x1 = below_block ? builder_.floats("d_x1", n * spec().hidden_size) : kNoBuffer;
   linear_backward(layer, {{kQ, kK, kV}, {dq, dk, dv}}, x1, block, d_x1);
   if (below_block) norm_backward(layer, d_x1, block.h_in, weights.input_norm, d_hidden);
+  return d_hidden;
 }
 
 }  // namespace evolora

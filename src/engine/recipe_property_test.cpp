@@ -215,7 +215,7 @@ TEST_F(RecipePropertyTest, SharedPrefixesGiveTheSameStepForLess) {
     const auto computed = pass(true, false), cached = pass(true, true);
     EXPECT_EQ(std::get<0>(computed), std::get<0>(cached));
     EXPECT_EQ(std::get<1>(computed), std::get<1>(cached));
-    EXPECT_LT(std::get<2>(computed), 0.85 * std::get<2>(pass(false, false)));  // 271 of 351 tokens, and the head as before
+    EXPECT_LT(std::get<2>(computed), 0.9 * std::get<2>(pass(false, false)));  // 271 of 351 tokens; as before behind the last attention
     // In other company, where more or less is shared, a sample's rows from the cache are still those that would be computed.
     Batch company = make_batch({61, 70}, weights.spec().vocab_size, 3);
     begin_alike(company, 12);

@@ -2,6 +2,8 @@
 #include "engine/step_program.h"
 
 #include <algorithm>
+#include <numeric>
+#include <vector>
 
 namespace evolora {
 namespace {
@@ -9,10 +11,15 @@ namespace {
 constexpr std::int64_t kLogitsBytes = 40 << 20;
 constexpr std::int64_t kRowTile = 8;
 
-// Emits the head; d_hidden kNoBuffer: loss only.
-void emit_head_loss(ProgramBuilder& builder, const ProgramInputs& inputs, BufferId hidden, BufferId d_hidden) {
+// Emits the head over `n` rows of the stream, all tokens or the supervised ones; d_hidden kNoBuffer: loss only.
+void emit_head_loss(ProgramBuilder& builder, const ProgramInputs& inputs, std::int64_t n, BufferId hidden, BufferId d_hidden) {
   const ModelSpec& spec = inputs.weights.spec();
-  const auto arguments = [hidden, d_hidden, n = inputs.batch.token_count(), m = inputs.batch.supervised_count(), d = spec.hidden_size,
+  std::vector<std::int32_t> all_rows;  // empty: the batch's loss_rows
+  if (inputs.supervised_rows_only) {
+    all_rows.resize(static_cast<std::size_t>(n));
+    std::iota(all_rows.begin(), all_rows.end(), 0);
+  }
+  const auto arguments = [hidden, d_hidden, n, all_rows, m = inputs.batch.supervised_count(), d = spec.hidden_size,
                           norm_weight = inputs.weights.final_norm(), eps = spec.rms_norm_eps, head = inputs.weights.head(),
                           forward = head_arithmetic(inputs.weights.head(), inputs.recipe.forward_arithmetic),
                           backward = head_arithmetic(inputs.weights.head(), inputs.recipe.backward_arithmetic),
@@ -23,7 +30,7 @@ void emit_head_loss(ProgramBuilder& builder, const ProgramInputs& inputs, Buffer
                     .norm_weight = norm_weight,
                     .eps = eps,
                     .head = head,
-                    .rows = run.bindings().batch->loss_rows.data(),
+                    .rows = all_rows.empty() ? run.bindings().batch->loss_rows.data() : all_rows.data(),
                     .targets = run.bindings().batch->targets.data(),
                     .m = m,
                     .loss_scale = run.bindings().loss_scale,
@@ -68,10 +75,7 @@ std::int64_t head_rows_per_chunk(const Recipe& recipe, const ModelSpec& spec) {
   return std::clamp(rows / kRowTile * kRowTile, 4 * kRowTile, 64 * kRowTile);
 }
 
-bool shares_prefixes(const Recipe& recipe, const AdapterSet& adapters) {
-  return recipe.share_prefixes &&
-         std::none_of(adapters.modules().begin(), adapters.modules().end(), [](const AdapterModule& module) { return module.dropout > 0; });
-}
+bool shares_prefixes(const Recipe& recipe, const AdapterSet& adapters) { return recipe.share_prefixes && !adapters.has_dropout(); }
 
 std::vector<AttentionSegment> training_segments(const Batch& batch) {
   std::vector<AttentionSegment> segments;
@@ -98,10 +102,10 @@ Program build_training_program(const ProgramInputs& inputs) {
     stream = block.stream;
   }
   const BufferId hidden = layers.materialize(stream);
-  const BufferId d_hidden = builder.floats("d_hidden", inputs.batch.token_count() * inputs.weights.spec().hidden_size);
-  emit_head_loss(builder, inputs, hidden, d_hidden);
+  BufferId d_hidden = builder.floats("d_hidden", layers.rows() * inputs.weights.spec().hidden_size);
+  emit_head_loss(builder, inputs, layers.rows(), hidden, d_hidden);
   for (std::int64_t layer = count - 1; layer >= first; --layer) {
-    layers.backward(layer, saved[static_cast<std::size_t>(layer - first)], d_hidden, layer == first);
+    d_hidden = layers.backward(layer, saved[static_cast<std::size_t>(layer - first)], d_hidden, layer == first);
   }
   return builder.finish();
 }
@@ -112,7 +116,8 @@ Program build_loss_program(const ProgramInputs& inputs) {
   const std::int64_t first = inputs.adapters->first_layer();
   ResidualStream stream = emit_prefix(layers, inputs, first);
   stream = emit_blocks(layers, stream, first, inputs.weights.spec().num_layers);
-  emit_head_loss(builder, inputs, layers.materialize(stream), kNoBuffer);
+  const BufferId hidden = layers.materialize(stream);
+  emit_head_loss(builder, inputs, layers.rows(), hidden, kNoBuffer);
   return builder.finish();
 }
 

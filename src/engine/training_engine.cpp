@@ -10,6 +10,7 @@
 #include "engine/batch_split.h"
 #include "engine/cost_model.h"
 #include "engine/step_program.h"
+#include "engine/supervised_rows.h"
 
 namespace evolora {
 namespace {
@@ -59,6 +60,7 @@ struct ProgramFactory {
     ProgramInputs in = inputs(batch, segments);
     in.prefix = prefix;
     in.apply_dropout = kind == ProgramKind::kTraining;
+    in.supervised_rows_only = picks_supervised_rows(batch, adapters);
     return kind == ProgramKind::kTraining ? build_training_program(in) : build_loss_program(in);
   }
 };

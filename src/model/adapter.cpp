@@ -145,6 +145,10 @@ const AdapterModule* AdapterSet::find(std::int64_t layer, Projection projection)
   return &*found;
 }
 
+bool AdapterSet::has_dropout() const {
+  return std::any_of(modules_.begin(), modules_.end(), [](const AdapterModule& module) { return module.dropout > 0; });
+}
+
 std::int64_t AdapterSet::first_layer() const { return modules_.empty() ? model_layers_ : modules_.front().layer; }
 
 std::vector<TensorView> AdapterSet::tensors() const { return tensors_of(parameters_.data()); }

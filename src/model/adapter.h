@@ -54,6 +54,7 @@ class AdapterSet {
   const std::vector<AdapterModule>& modules() const { return modules_; }
   const AdapterModule* find(std::int64_t layer, Projection projection) const;  // nullptr: not adapted
   std::int64_t first_layer() const;                                            // lowest adapted layer; spec.num_layers if there is none
+  bool has_dropout() const;                                                    // on any of them
   const AdapterOptions& options() const { return options_; }
 
   std::size_t parameter_count() const { return parameters_.size(); }

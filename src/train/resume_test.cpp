@@ -120,6 +120,24 @@ TEST_F(ResumeTest, TheArithmeticIsThatOfTheFirstRun) {
   EXPECT_NE(recorder_.warnings.front().find("agree to rounding"), std::string::npos);
 }
 
+// A state from a version that had no such choice: what it did not do, the run that goes on does not do.
+TEST_F(ResumeTest, AStateThatKnowsNoCommonBeginningsGoesOnWithoutThem) {
+  TrainRequest train = request();
+  train.recipe.share_prefixes = true;
+  train.save_every = 2;
+  run_ok(train);
+  const fs::path path = folder_ / "adapter" / kTrainingStateFile;
+  std::string state = read(path);
+  const std::string field = R"(,\"share_prefixes\":\"on\")";
+  const std::size_t at = state.find(field);
+  ASSERT_NE(at, std::string::npos);
+  ASSERT_TRUE(write_file_atomically(files_, path, state.replace(at, field.size(), field.size(), ' ')).ok());
+  train.recipe = {};
+  train.resume = true;
+  run_ok(train);
+  EXPECT_FALSE(recorder_.plans.back().recipe.share_prefixes);
+}
+
 TEST_F(ResumeTest, NothingToResumeStartsAnewAndSaysSo) {
   TrainRequest train = request();
   train.resume = true;

@@ -23,6 +23,8 @@ RECIPES = {
     "cpu, head chunks of 7": dict(threads=2, head_rows_per_chunk=7),
     "cpu, micro-batches": dict(threads=2, micro_batch_tokens=24),
     "cpu, micro-batches of a row, checkpoint": dict(threads=2, micro_batch_tokens=1, grad_checkpoint=True),
+    "cpu, common beginnings": dict(threads=2, share_prefixes=True),
+    "reference, common beginnings, checkpoint": dict(kernels="reference", threads=1, share_prefixes=True, grad_checkpoint=True),
 }
 SUPERVISED = {
     "all": None,
@@ -124,6 +126,18 @@ def test_gradients_of_every_model(name, models, probe, observe):
 @pytest.mark.parametrize("name", ("llama-q4g32-f32", "qwen2-f32"))
 def test_gradients_of_every_recipe(name, recipe, models, probe, observe):
     compare(Case(models[name], seed=1), probe, observe, (recipe,), SUPERVISED["prompt masked"])
+
+
+@pytest.mark.parametrize("name", ("llama-q4g32-f32", "qwen2-f32"))
+def test_gradients_of_rows_that_begin_alike(name, models, probe, observe):
+    alike = 11
+    case = Case(models[name], lengths=(17, 12, 25, 14), seed=2)
+    case.rows = [case.rows[0][:alike] + row[alike:] for row in case.rows]
+    recipes = ("cpu", "cpu, common beginnings", "reference, common beginnings, checkpoint")
+    compare(case, probe, observe, recipes, lambda r, i: i >= alike + r % 2)
+    batch = Batch.of_rows(case.rows, lambda r, i: i >= alike)
+    apart, together = (case.gradients(probe, RECIPES[recipe], [(batch, 1.0, 0)])[1] for recipe in recipes[:2])
+    assert any((apart[k] != together[k]).any() for k in apart)  # they were computed once
 
 
 @pytest.mark.parametrize("mask", SUPERVISED)

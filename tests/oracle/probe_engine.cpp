@@ -45,6 +45,7 @@ Recipe recipe_of(const json& request) {
   if (recipe.value("grad_checkpoint", false)) out.recompute = Recompute::kBlock;
   out.head_rows_per_chunk = recipe.value("head_rows_per_chunk", std::int64_t{0});
   out.micro_batch_tokens = recipe.value("micro_batch_tokens", std::int64_t{0});
+  out.share_prefixes = recipe.value("share_prefixes", false);
   if (recipe.value("kernels", "cpu") == "reference") out.kernels = KernelSet::kReference;
   return out;
 }
