@@ -501,7 +501,7 @@ BufferId LayerProgram::backward(std::int64_t layer, const BlockBuffers& saved, B
     // Rows that nothing is learned of have no gradient, so what attention gave them does not matter.
     block.attention = place(layer, block.o_in, spec().query_width());
     d_attention = place(layer, d_attention, spec().query_width());
-    d_hidden = place(layer, d_hidden, spec().hidden_size);
+    if (below_block) d_hidden = place(layer, d_hidden, spec().hidden_size);
     rows_ = n;
   }
   const BufferId dq = builder_.floats("dq", n * spec().query_width());

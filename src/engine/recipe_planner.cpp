@@ -41,13 +41,15 @@ bool any_shared(const RunShape& run) {
   return std::any_of(run.training.begin(), run.training.end(), shared) || std::any_of(run.evaluation.begin(), run.evaluation.end(), shared);
 }
 
-// The batches that decide the arena: the first few by tokens (with and without what is shared), by supervised rows and by the longest segment.
+// The batches that decide the arena: the first few by tokens (with and without what is shared), by supervised rows, by both and by the longest
+// segment.
 std::vector<const Batch*> heaviest(const std::vector<Batch>& batches) {
   constexpr std::size_t kOfEach = 3;
   std::vector<const Batch*> chosen;
   const auto computed_tokens = [](const Batch& batch) { return batch.token_count() - common_prefix(batch) * (batch.segment_count() - 1); };
+  const auto both = [&](const Batch& batch) { return computed_tokens(batch) + batch.supervised_count(); };
   for (const Measure& measure :
-       {Measure(&Batch::token_count), Measure(computed_tokens), Measure(&Batch::supervised_count), Measure(&longest_segment)}) {
+       {Measure(&Batch::token_count), Measure(computed_tokens), Measure(&Batch::supervised_count), Measure(both), Measure(&longest_segment)}) {
     std::vector<const Batch*> order;
     for (const Batch& batch : batches) order.push_back(&batch);
     std::map<const Batch*, std::int64_t> size;

@@ -19,8 +19,9 @@ void for_rows_of(const Batch& batch, std::size_t s, const Copy& copy) {
 
 bool picks_supervised_rows(const Batch& batch, const AdapterSet& adapters) {
   constexpr std::int64_t kWorthOneOf = 16;  // a sixteenth fewer rows saves more than the copies cost
-  if (batch.supervised_count() > batch.token_count() - batch.token_count() / kWorthOneOf) return false;
-  return !adapters.has_dropout();
+  if (kWorthOneOf * batch.supervised_count() > (kWorthOneOf - 1) * batch.token_count()) return false;
+  // Without adapters the last block lies below the first adapted one, whose states the prefix cache keeps for all tokens.
+  return !adapters.modules().empty() && !adapters.has_dropout();
 }
 
 void pick_supervised_rows(const Batch& batch, std::int64_t width, const float* x, float* out, Threads& threads) {

@@ -48,6 +48,22 @@ TEST(SupervisedRows, ArePickedWhereTheyAreFewAndNothingIsDropped) {
   EXPECT_TRUE(picks_supervised_rows(sparse_batch(83), plain));
   EXPECT_FALSE(picks_supervised_rows(make_batch({40, 40}, 83, 1, false), plain));
   EXPECT_FALSE(picks_supervised_rows(sparse_batch(83), make_adapters(weights.spec(), {.num_layers = 2, .rank = 2, .dropout = 0.1F})));
+  EXPECT_FALSE(picks_supervised_rows(make_batch({9}, 83, 1, false), plain));
+}
+
+// All blocks lie below the first adapter then: what is kept for later passes has all rows.
+TEST(SupervisedRows, TheBaseModelsStatesAreKeptWhole) {
+  TestFolder folder;
+  const ModelWeights weights = load_test_model({}, folder / "model");
+  AdapterSet none = make_adapters(weights.spec(), {.num_layers = 2, .rank = 2, .keys = std::vector<std::string>{}});
+  ASSERT_TRUE(none.modules().empty());
+  const Batch batch = sparse_batch(weights.spec().vocab_size);
+  Threads threads(2);
+  TrainingEngine engine(weights, none, {.threads = 2}, threads);
+  const double computed = engine.loss_sum(batch);
+  engine.use_prefix_store(PrefixStore::in_memory(weights.spec().hidden_size));
+  engine.poison_buffers(true);
+  for (int pass = 0; pass < 2; ++pass) EXPECT_EQ(engine.loss_sum(batch), computed);
 }
 
 TEST(SupervisedRows, GiveTheStepOfAllRowsForLess) {
