@@ -109,6 +109,7 @@ Status plan_recipe_search(const EvolveArguments& a, const TrainFlags& flags, Fil
   plan.judge["max_threads"] = max_threads;
   plan.judge["kernel_genes"] = a.kernel_genes;
   plan.space = space_to_json(space);
+  plan.inexact_genes = inexact_recipe_genes();
   return {};
 }
 

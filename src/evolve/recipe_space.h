@@ -27,6 +27,9 @@ Result<Genome> genome_of(const GeneSpace& space, const Recipe& recipe);
 // A recipe as a first version would have it: one thread, everything recomputed, micro-batches of 128 tokens, small head chunks, fp32 everywhere.
 Recipe plain_recipe();
 
+// The genes of it that change what is computed: arithmetic.
+std::vector<std::string> inexact_recipe_genes();
+
 // MAP-Elites bins of a recipe: arithmetic (forward + 3 x backward), recompute, head chunk (chosen, then up to 16, 64, 256, more rows); the judge adds
 // the working set.
 std::vector<int> recipe_cell(const Genome& genome);

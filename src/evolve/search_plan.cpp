@@ -33,6 +33,15 @@ struct PlanReader {
     if (!(value >= low && value <= high)) return expected(field, fmt::format("a number from {} to {}", low, high));
     return value;
   }
+  Result<std::vector<std::string>> names(const char* field) const {
+    if (!json.contains(field) || !json[field].is_array()) return expected(field, "a list of names");
+    std::vector<std::string> out;
+    for (const Json& name : json[field]) {
+      if (!name.is_string()) return expected(field, "a list of names");
+      out.push_back(name.get<std::string>());
+    }
+    return out;
+  }
 };
 
 constexpr std::int64_t kMost = std::int64_t{1} << 40;
@@ -56,26 +65,28 @@ Json space_to_json(const GeneSpace& space) {
 }
 
 Json search_plan_to_json(const SearchPlan& plan) {
-  return {{"seed", plan.seed},
-          {"proposers", plan.proposers},
-          {"objective", word(plan.objective)},
-          {"budget_evaluations", plan.budget.evaluations},
-          {"budget_seconds", plan.budget.seconds},
-          {"budget_tokens", plan.budget.tokens},
-          {"budget_money", plan.budget.money},
-          {"islands", plan.islands},
-          {"migration_every", plan.migration_every},
-          {"explore", plan.explore},
-          {"stagnation", plan.stagnation},
-          {"target", plan.target ? Json(*plan.target) : Json()},
-          {"settled", plan.settled},
-          {"finalists", plan.finalists},
-          {"alpha", plan.alpha},
-          {"min_effect", plan.min_effect},
-          {"start", candidate_to_json(plan.start)},
-          {"judge", plan.judge},
-          {"space", plan.space},
-          {"versions", plan.versions}};
+  Json out = {{"seed", plan.seed},
+              {"proposers", plan.proposers},
+              {"objective", word(plan.objective)},
+              {"budget_evaluations", plan.budget.evaluations},
+              {"budget_seconds", plan.budget.seconds},
+              {"budget_tokens", plan.budget.tokens},
+              {"budget_money", plan.budget.money},
+              {"islands", plan.islands},
+              {"migration_every", plan.migration_every},
+              {"explore", plan.explore},
+              {"stagnation", plan.stagnation},
+              {"target", plan.target ? Json(*plan.target) : Json()},
+              {"settled", plan.settled},
+              {"finalists", plan.finalists},
+              {"alpha", plan.alpha},
+              {"min_effect", plan.min_effect},
+              {"start", candidate_to_json(plan.start)},
+              {"judge", plan.judge},
+              {"space", plan.space},
+              {"versions", plan.versions}};
+  if (!plan.inexact_genes.empty()) out["inexact_genes"] = plan.inexact_genes;  // older plans stay as they were, to the byte
+  return out;
 }
 
 Result<SearchPlan> search_plan_from_json(const Json& json, const std::string& source) {
@@ -83,12 +94,8 @@ Result<SearchPlan> search_plan_from_json(const Json& json, const std::string& so
   const PlanReader reader{json, source};
   SearchPlan plan;
   plan.seed = static_cast<std::uint64_t>(TRY(reader.whole("seed", 0, INT64_MAX)));
-  if (!json.contains("proposers") || !json["proposers"].is_array() || json["proposers"].empty())
-    return reader.expected("proposers", "a list of names");
-  for (const Json& name : json["proposers"]) {
-    if (!name.is_string()) return reader.expected("proposers", "a list of names");
-    plan.proposers.push_back(name.get<std::string>());
-  }
+  plan.proposers = TRY(reader.names("proposers"));
+  if (plan.proposers.empty()) return reader.expected("proposers", "a list of names");
   if (!json.contains("objective") || !json["objective"].is_string()) return reader.expected("objective", "speed, memory or both");
   const auto objective = objective_from(json["objective"].get<std::string>());
   if (!objective.ok()) return reader.expected("objective", "speed, memory or both");
@@ -104,6 +111,7 @@ Result<SearchPlan> search_plan_from_json(const Json& json, const std::string& so
   if (json.contains("target") && !json["target"].is_null()) plan.target = TRY(reader.number("target", 0, 1e12));
   plan.settled = static_cast<std::size_t>(TRY(reader.whole("settled", 1, 1000)));
   plan.finalists = static_cast<std::size_t>(TRY(reader.whole("finalists", 1, 1000)));
+  if (json.contains("inexact_genes")) plan.inexact_genes = TRY(reader.names("inexact_genes"));
   plan.alpha = TRY(reader.number("alpha", 0, 1));
   plan.min_effect = TRY(reader.number("min_effect", 0, 10));
   plan.start = TRY(candidate_from_json(json.value("start", Json()), source + ": plan field 'start'"));

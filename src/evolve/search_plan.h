@@ -31,8 +31,10 @@ struct SearchPlan {
   std::optional<double> target;  // speed-up (or saving) whose lower bound ends a run
   std::size_t settled = 6;       // measurements that the best must have before it counts as such
   std::size_t finalists = 3;     // of each run, confirmed at its end
-  double alpha = 0.05;           // two-sided, of all confirmations together (Holm)
-  double min_effect = 0.01;      // gain that is worth a claim
+  // Genes by which a gain costs exactness, such as lower arithmetic. If all of a run's finalists changed one, its best that changed none is one more.
+  std::vector<std::string> inexact_genes;
+  double alpha = 0.05;       // two-sided, of all confirmations together (Holm)
+  double min_effect = 0.01;  // gain that is worth a claim
   Candidate start;
   nlohmann::ordered_json judge = nlohmann::ordered_json::object();  // what the judge is made from
   nlohmann::ordered_json space = nlohmann::ordered_json::array();   // the genes, for readers

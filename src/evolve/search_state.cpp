@@ -39,6 +39,28 @@ double p_of(const SearchPlan& plan, const Judgement& judgement) {
   return *std::min_element(adjusted.begin(), adjusted.end());
 }
 
+bool is_exact(const SearchPlan& plan, const Individual& one) {
+  const auto value = [](const Genome& genome, const std::string& gene) {
+    const auto found = genome.find(gene);
+    return found == genome.end() ? nlohmann::ordered_json() : found->second;
+  };
+  return std::all_of(plan.inexact_genes.begin(), plan.inexact_genes.end(),
+                     [&](const std::string& gene) { return value(one.candidate.genome, gene) == value(plan.start.genome, gene); });
+}
+
+// A run's finalists.
+std::vector<const Individual*> best_of_run(const SearchPlan& plan, const Population& population) {
+  std::vector<const Individual*> out;
+  bool exact = false;
+  for (const Individual* one : population.best()) {
+    if (one->number == 0 || *one->fitness <= 0) continue;
+    if (out.size() >= plan.finalists && (exact || !is_exact(plan, *one))) continue;
+    out.push_back(one);
+    exact = exact || is_exact(plan, *one);
+  }
+  return out;
+}
+
 }  // namespace
 
 SearchState initial_state(const SearchPlan& plan) {
@@ -119,11 +141,7 @@ std::vector<Finalist> finalists(const SearchPlan& plan, const SearchState& state
   std::vector<Finalist> out;
   std::set<std::string> digests;
   for (std::size_t r = 0; r < state.runs.size(); ++r) {
-    std::size_t taken = 0;
-    for (const Individual* one : state.runs[r].population.best()) {
-      if (taken == plan.finalists) break;
-      if (one->number == 0 || *one->fitness <= 0) continue;
-      ++taken;
+    for (const Individual* one : best_of_run(plan, state.runs[r].population)) {
       if (digests.insert(one->digest).second) out.push_back({.run = static_cast<int>(r), .number = one->number});
     }
   }

@@ -55,8 +55,8 @@ std::string end_of_run(const SearchPlan& plan, const RunState& run);
 // The leader, if it must be measured again before it may stay: fewer than plan.settled measurements.
 std::optional<std::int64_t> to_measure_again(const SearchPlan& plan, const RunState& run);
 
-// Of every run the best plan.finalists whose bound is above the baseline; a candidate that several runs found is confirmed once. Best of each run
-// first. Final when all runs have ended.
+// Of every run the best plan.finalists whose bound is above the baseline, and one more for plan.inexact_genes; a candidate that several runs found is
+// confirmed once. Best of each run first. Final when all runs have ended.
 std::vector<Finalist> finalists(const SearchPlan& plan, const SearchState& state);
 // Was each of them put to its confirmation, whatever came of it?
 bool all_confirmed(const std::vector<Finalist>& all);

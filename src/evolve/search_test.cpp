@@ -213,6 +213,40 @@ TEST_F(Search, ARealGainIsConfirmed) {
   EXPECT_LE(best->p, plan.alpha / 2);
 }
 
+// Where the best all changed a gene that costs exactness, the best that did not has its chance too, and no other.
+TEST_F(Search, AFinalistKeepsTheStartsInexactGenes) {
+  TestJudge judge;
+  SearchPlan plan = test_plan("random", 60, 5);
+  plan.finalists = 2;
+  const SearchState state = finished(plan, judge);
+  const Population& population = state.runs.front().population;
+  const std::vector<Finalist> without = finalists(plan, state);
+  ASSERT_EQ(without.size(), 2U);
+  int cases = 0;
+  for (const auto& [gene, start] : plan.start.genome) {
+    plan.inexact_genes = {gene};
+    const auto exact = [&](std::int64_t number) {
+      const Genome& genome = population.at(number).candidate.genome;
+      return genome.contains(gene) && genome.at(gene) == start;
+    };
+    const std::vector<Finalist> with = finalists(plan, state);
+    if (exact(without[0].number) || exact(without[1].number)) {
+      EXPECT_EQ(with.size(), 2U) << gene;
+      continue;
+    }
+    if (with.size() == 2) continue;  // no gain without it
+    ++cases;
+    ASSERT_EQ(with.size(), 3U) << gene;
+    EXPECT_TRUE(exact(with[2].number));
+    for (const Individual* one : population.best()) {
+      if (one->number == with[2].number) break;
+      EXPECT_TRUE(one->number == 0 || !exact(one->number)) << gene;
+    }
+    EXPECT_EQ(search_plan_from_json(search_plan_to_json(plan), "test")->inexact_genes, plan.inexact_genes);
+  }
+  EXPECT_GT(cases, 0);
+}
+
 TEST_F(Search, ComparisonGivesEveryProposerTheSameBudget) {
   SearchPlan plan = test_plan("random", 12, 2);
   plan.proposers = {"random", "tpe"};
