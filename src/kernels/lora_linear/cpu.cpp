@@ -107,9 +107,9 @@ const Int8Rows* Forward::quantized_x(std::int64_t group) {
   Int8Rows rows{.rows = args.n, .depth = k, .group = group};
   rows.data = scratch.take<std::int8_t>(args.n * k);
   rows.second = scratch.take<std::int8_t>(args.n * k);
-  rows.coarse = scratch.take<std::uint8_t>(args.n * rows.groups());
-  rows.scales = scratch.floats(args.n * rows.groups());
-  rows.sums = scratch.floats(args.n * rows.groups());
+  rows.coarse = scratch.take<std::uint8_t>(rows.groups() * rows.row_stride());
+  rows.scales = scratch.floats(rows.groups() * rows.row_stride());
+  rows.sums = scratch.floats(rows.groups() * rows.row_stride());
   quantized.push_back(rows);  // never moves: as many are reserved as there are projections
   return &quantized.back();
 }

@@ -55,10 +55,11 @@ HWY_INLINE GroupSums quantize_group(const float* x, std::int64_t count, float fa
     const hn::Vec<DI> q = hn::NearestInt(value);
     sum = hn::Add(sum, q);
     hn::StoreU(hn::DemoteTo(d8, q), d8, data + k);
-    hn::Vec<DI> r = hn::Zero(di);
-    if constexpr (kCoarse) r = hn::NearestInt(hn::Mul(hn::Sub(value, hn::ConvertTo(df, q)), hn::Set(df, 254.0f)));
-    if constexpr (kCoarse) second_sum = hn::Add(second_sum, r);
-    hn::StoreU(hn::DemoteTo(d8, r), d8, second + k);
+    if constexpr (kCoarse) {
+      const hn::Vec<DI> r = hn::NearestInt(hn::Mul(hn::Sub(value, hn::ConvertTo(df, q)), hn::Set(df, 254.0f)));
+      second_sum = hn::Add(second_sum, r);
+      hn::StoreU(hn::DemoteTo(d8, r), d8, second + k);
+    }
   }
   return {hn::GetLane(hn::SumOfLanes(di, sum)), hn::GetLane(hn::SumOfLanes(di, second_sum))};
 }
@@ -67,8 +68,10 @@ void quantize_row(const float* x, std::int64_t row, const Int8Rows& out) {
   constexpr float kNothing = 0x1p-100f;  // below, 127 / max could overflow
   const float* values = x + row * out.depth;
   const double squares = sum_of_squares(values, out.depth);
-  for (std::int64_t g = 0; g < out.groups(); ++g) {
-    const std::int64_t at = row * out.depth + g * out.group;
+  const std::int64_t stride = out.row_stride();
+  std::int64_t to = row;
+  for (std::int64_t k = 0; k < out.depth; k += out.group, to += stride) {
+    const std::int64_t at = row * out.depth + k;
     const float largest = largest_magnitude(x + at, out.group);
     const bool nothing = largest < kNothing;
     const bool coarse = !nothing && is_coarse(largest, squares, out.depth);
@@ -76,10 +79,9 @@ void quantize_row(const float* x, std::int64_t row, const Int8Rows& out) {
     const GroupSums sums = coarse ? quantize_group<true>(x + at, out.group, factor, out.data + at, out.second + at)
                                   : quantize_group<false>(x + at, out.group, factor, out.data + at, out.second + at);
     const float scale = nothing ? 0.0f : largest / 127.0f;
-    const std::int64_t group = row * out.groups() + g;
-    out.coarse[group] = coarse ? 1 : 0;
-    out.scales[group] = scale;
-    out.sums[group] = scale * (static_cast<float>(sums.first) + static_cast<float>(sums.second) / 254.0f);
+    out.coarse[to] = coarse ? 1 : 0;
+    out.scales[to] = scale;
+    out.sums[to] = scale * (static_cast<float>(sums.first) + static_cast<float>(sums.second) / 254.0f);
   }
 }
 
@@ -94,6 +96,12 @@ HWY_EXPORT(quantize_row);
 void quantize_rows(const float* x, const Int8Rows& out, Threads& threads) {
   constexpr std::int64_t kRows = 16;  // some 10 us
   const auto quantize = HWY_DYNAMIC_DISPATCH(quantize_row);
+  for (std::int64_t g = 0; g < out.groups(); ++g) {
+    for (std::int64_t at = g * out.row_stride() + out.rows; at < (g + 1) * out.row_stride(); ++at) {
+      out.coarse[at] = 0;
+      out.scales[at] = out.sums[at] = 0;
+    }
+  }
   const std::int64_t blocks = (out.rows + kRows - 1) / kRows;
   threads.for_each(static_cast<std::size_t>(blocks), [&](std::size_t b, int) {
     const std::int64_t first = static_cast<std::int64_t>(b) * kRows;

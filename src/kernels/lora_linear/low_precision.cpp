@@ -14,6 +14,7 @@
 
 #include <hwy/highway.h>
 
+#include "kernels/lora_linear/low_int8-inl.h"
 #include "kernels/lora_linear/low_pack-inl.h"
 #include "kernels/lora_linear/low_tile-inl.h"
 
@@ -30,7 +31,7 @@ struct LowStrip {
   const float* biases;
 };
 
-// 8 rows of one strip: where their sums go.
+// Rows of one strip: where their sums go.
 struct LowOutput {
   float* c;  // first row, first column of the strip
   std::int64_t ldc;
@@ -72,97 +73,6 @@ void bf16_tile(const LowStrip& strip, const LowTile& tile, const LowOutput& out)
   write_tile(out, sums, strip.vectors * kLanes);
 }
 
-// The first of the tile's rows in quantized; k0 is where the strip begins.
-struct Int8TileRows {
-  const Int8Rows& quantized;
-  std::int64_t row;
-  std::int64_t k0, k1;
-};
-
-// total += scale of row * scale of column * sum of products + sum of row * bias of column, for one group.
-template <bool kIntegers, int kVectors>
-HWY_INLINE void add_group(const float* products, const float* scales, const float* biases, const float* row_scales, const float* row_sums,
-                          std::int64_t row_stride, int rows, float* total) {
-  const DF df;
-  VF scale[kVectors], bias[kVectors];
-#pragma GCC unroll 3
-  for (int v = 0; v < kVectors; ++v) {
-    scale[v] = hn::Load(df, scales + v * kLanes);
-    bias[v] = hn::Load(df, biases + v * kLanes);
-  }
-  for (int i = 0; i < rows; ++i, products += kVectors * kLanes, total += kVectors * kLanes) {
-    const VF row_scale = hn::Set(df, row_scales[i * row_stride]);
-    const VF row_sum = hn::Set(df, row_sums[i * row_stride]);
-#pragma GCC unroll 3
-    for (int v = 0; v < kVectors; ++v) {
-      VF dot = hn::Load(df, products + v * kLanes);
-      if constexpr (kIntegers) dot = hn::ConvertTo(df, hn::BitCast(DI(), dot));
-      const VF sum = hn::MulAdd(dot, hn::Mul(scale[v], row_scale), hn::Load(df, total + v * kLanes));
-      hn::Store(hn::MulAdd(bias[v], row_sum, sum), df, total + v * kLanes);
-    }
-  }
-}
-
-// products, fp32 from here on, += second / 254. Where a row's second numbers are zero its products are the same as without, so no row depends on its
-// neighbours in the tile.
-template <bool kIntegers, int kVectors>
-HWY_INLINE void add_second(const float* second, float* products) {
-  const DF df;
-  for (int i = 0; i < kLowRows * kVectors; ++i, second += kLanes, products += kLanes) {
-    VF first = hn::Load(df, products);
-    VF more = hn::Load(df, second);
-    if constexpr (kIntegers) first = hn::ConvertTo(df, hn::BitCast(DI(), first));
-    if constexpr (kIntegers) more = hn::ConvertTo(df, hn::BitCast(DI(), more));
-    hn::Store(hn::MulAdd(more, hn::Set(df, 1.0f / 254), first), df, products);
-  }
-}
-
-HWY_INLINE bool any_coarse(const std::uint8_t* coarse, std::int64_t stride, int rows) {
-  int any = 0;
-  for (int i = 0; i < rows; ++i) any |= coarse[i * stride];
-  return any != 0;
-}
-
-template <bool kIntegers, int kVectors>
-void int8_tile_of(const LowStrip& strip, const Int8TileRows& a, const LowOutput& out) {
-  constexpr std::int64_t kWidth = kVectors * kLanes;
-  const Int8Rows& x = a.quantized;
-  HWY_ALIGN float products[kLowRows * kWidth];
-  HWY_ALIGN float total[kLowRows * kWidth] = {};
-  const LowSteps steps = int8_steps<kIntegers, kVectors>();
-  LowTile tile{.panel = strip.panel, .steps = x.group / 4};
-  for (int i = 0; i < kLowRows; ++i) {
-    tile.rows[i] = reinterpret_cast<const std::byte*>(x.data + (a.row + std::min(i, out.rows - 1)) * x.depth + a.k0);
-  }
-  const std::int64_t first = a.row * x.groups();
-  const std::int64_t g0 = a.k0 / x.group;
-  const std::ptrdiff_t second_at = x.second - x.data;  // one workspace
-  for (std::int64_t g = g0; g < a.k1 / x.group; ++g) {
-    steps(tile, products);
-    const float* scales = strip.scales + (g - g0) * kWidth;
-    const float* biases = strip.biases + (g - g0) * kWidth;
-    if (any_coarse(x.coarse + first + g, x.groups(), out.rows)) {
-      HWY_ALIGN float second[kLowRows * kWidth];
-      LowTile second_tile = tile;
-      for (const std::byte*& row : second_tile.rows) row += second_at;
-      steps(second_tile, second);
-      add_second<kIntegers, kVectors>(second, products);
-      add_group<false, kVectors>(products, scales, biases, x.scales + first + g, x.sums + first + g, x.groups(), out.rows, total);
-    } else {
-      add_group<kIntegers, kVectors>(products, scales, biases, x.scales + first + g, x.sums + first + g, x.groups(), out.rows, total);
-    }
-    for (const std::byte*& row : tile.rows) row += x.group;
-    tile.panel += x.group * kWidth;
-  }
-  write_tile(out, total, kWidth);
-}
-
-template <int kVectors>
-void int8_tile(const LowStrip& strip, const Int8TileRows& a, const LowOutput& out) {
-  if (use_int8_dot()) return int8_tile_of<true, kVectors>(strip, a, out);
-  int8_tile_of<false, kVectors>(strip, a, out);
-}
-
 // Hands out aligned pieces of the scratch.
 class Pieces {
  public:
@@ -191,27 +101,35 @@ class LowBlock {
     pack_strips();
   }
 
-  void run() {
+  void run() { int8() ? run_int8() : run_bf16(); }
+
+ private:
+  bool int8() const { return product_.arithmetic == Arithmetic::kInt8; }
+
+  void run_bf16() {
     // Rows that pass together stay in L2 while all strips use them.
     constexpr std::int64_t kRowsTogether = 48;
-    std::int64_t together = kRowsTogether;
-    if (!int8()) {
-      together = std::min(together, pieces_.left() / (4 * steps_ + 64) / kLowRows * kLowRows);
-      CHECK(together >= kLowRows);
-      rows_ = pieces_.take<std::uint16_t>(together * 2 * steps_);
-    }
+    const std::int64_t together = std::min(kRowsTogether, pieces_.left() / (4 * steps_ + 64) / kLowRows * kLowRows);
+    CHECK(together >= kLowRows);
+    rows_ = pieces_.take<std::uint16_t>(together * 2 * steps_);
     for (std::int64_t row0 = block_.row0; row0 < block_.row1; row0 += together) {
       const std::int64_t row1 = std::min(row0 + together, block_.row1);
-      if (!int8()) pack_rows(row0, row1);
+      pack_rows(row0, row1);
       for (const LowStrip& strip : strips_) {
-        for (std::int64_t row = row0; row < row1; row += kLowRows)
-          compute(strip, row0, row, static_cast<int>(std::min<std::int64_t>(kLowRows, row1 - row)));
+        for (std::int64_t row = row0; row < row1; row += kLowRows) {
+          compute_bf16(strip, row0, row, static_cast<int>(std::min<std::int64_t>(kLowRows, row1 - row)));
+        }
       }
     }
   }
 
- private:
-  bool int8() const { return product_.arithmetic == Arithmetic::kInt8; }
+  void run_int8() {
+    const Int8Rows& x = *product_.low_terms.front().quantized;
+    for (std::int64_t row0 = block_.row0; row0 < block_.row1; row0 += kInt8RowsTogether) {
+      const std::int64_t row1 = std::min(row0 + kInt8RowsTogether, block_.row1);
+      for (const LowStrip& strip : strips_) compute_int8(strip, x, row0, row1);
+    }
+  }
 
   void pack_strips() {
     float* decoded = int8() ? nullptr : pieces_.take<float>(kDecodedDepth * kLowVectors * kLanes);
@@ -262,16 +180,30 @@ class LowBlock {
     }
   }
 
-  void compute(const LowStrip& strip, std::int64_t row0, std::int64_t row, int count) const {
+  LowOutput output(const LowStrip& strip, std::int64_t row, std::int64_t count) const {
     const float* bias = product_.bias == nullptr ? nullptr : product_.bias + strip.col;
-    const LowOutput out{product_.c + row * product_.ldc + strip.col, product_.ldc, count, strip.valid, add_, bias};
-    if (int8()) {
-      const Int8TileRows a{*product_.low_terms.front().quantized, row, depth_.front().k0, depth_.front().k1};
-      if (strip.vectors == 1) return int8_tile<1>(strip, a, out);
-      if (strip.vectors == 2) return int8_tile<2>(strip, a, out);
-      if constexpr (kLowVectors == 3) return int8_tile<3>(strip, a, out);
-      CHECK(false);
-    }
+    return {product_.c + row * product_.ldc + strip.col, product_.ldc, static_cast<int>(count), strip.valid, add_, bias};
+  }
+
+  template <int kVectors>
+  void compute_int8_strip(const LowStrip& strip, const Int8Rows& x, std::int64_t row0, std::int64_t row1) const {
+    HWY_ALIGN float totals[kInt8RowsTogether * kVectors * kLanes];
+    const std::int64_t g0 = depth_.front().k0 / x.group;
+    const std::int64_t g1 = depth_.front().k1 / x.group;
+    const auto rows_of = use_int8_dot() ? int8_rows_of<true, kVectors> : int8_rows_of<false, kVectors>;
+    rows_of({strip.panel, strip.scales, strip.biases}, x, row0, row1, g0, g1, totals);
+    write_tile(output(strip, row0, row1 - row0), totals, kVectors * kLanes);
+  }
+
+  void compute_int8(const LowStrip& strip, const Int8Rows& x, std::int64_t row0, std::int64_t row1) const {
+    if (strip.vectors == 1) return compute_int8_strip<1>(strip, x, row0, row1);
+    if (strip.vectors == 2) return compute_int8_strip<2>(strip, x, row0, row1);
+    if constexpr (kLowVectors == 3) return compute_int8_strip<3>(strip, x, row0, row1);
+    CHECK(false);
+  }
+
+  void compute_bf16(const LowStrip& strip, std::int64_t row0, std::int64_t row, int count) const {
+    const LowOutput out = output(strip, row, count);
     LowTile tile{.panel = strip.panel, .steps = steps_};
     // Rows that do not exist repeat the last one; their sums are dropped.
     for (int i = 0; i < kLowRows; ++i) tile.rows[i] = reinterpret_cast<const std::byte*>(rows_ + (row - row0 + std::min(i, count - 1)) * 2 * steps_);

@@ -29,6 +29,15 @@ struct LowTile {
   std::int64_t steps;
 };
 
+// Where 8 rows of a group go in int8: totals (8, vectors * kLanes); scales and biases by column, scales and sums by row. Vectors are aligned.
+struct Int8Scales {
+  const float* scales;
+  const float* biases;
+  float* totals;
+  const float* row_scales;
+  const float* row_sums;
+};
+
 HWY_INLINE std::uint32_t load_step(const std::byte* row, std::int64_t step) {
   std::uint32_t bits;
   std::memcpy(&bits, row + 4 * step, sizeof(bits));
@@ -105,17 +114,19 @@ void widened_steps(const LowTile& tile, float* sums) {
 #define EVOLORA_ROW(i) "vpbroadcastd (%[r" #i "],%[k]), %%zmm3\n\t"
 #define EVOLORA_DOT(op, v, r) op " %%zmm3, %%zmm" #v ", %%zmm" #r "\n\t"
 
-#define EVOLORA_OPERANDS                                                                                                                    \
-  : [panel] "+r"(panel), [k] "+r"(k)                                                                                                           \
-  : [end] "r"(end), [sums] "r"(sums), [r0] "r"(tile.rows[0]), [r1] "r"(tile.rows[1]), [r2] "r"(tile.rows[2]), [r3] "r"(tile.rows[3]),          \
-    [r4] "r"(tile.rows[4]), [r5] "r"(tile.rows[5]), [r6] "r"(tile.rows[6]), [r7] "r"(tile.rows[7])                                             \
-  : "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "xmm16", "xmm17",    \
-    "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31"
+// extra: what the end of the loop needs.
+#define EVOLORA_OPERANDS(extra)                                                                                                   \
+  : [panel] "+r"(panel), [k] "+r"(k), [end] "+r"(end) \
+  : [extra] "r"(extra), [r0] "r"(tile.rows[0]), [r1] "r"(tile.rows[1]), [r2] "r"(tile.rows[2]), [r3] "r"(tile.rows[3]), \
+    [r4] "r"(tile.rows[4]), [r5] "r"(tile.rows[5]), [r6] "r"(tile.rows[6]), [r7] "r"(tile.rows[7]) \
+  : "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", \
+    "xmm14", "xmm15", "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25", "xmm26", "xmm27", \
+    "xmm28", "xmm29", "xmm30", "xmm31"
 
-#define EVOLORA_LOOP(zero, load, width, rows, store)                                             \
+#define EVOLORA_LOOP(zero, load, width, rows, store, extra)                                      \
   __asm__ volatile(zero "jmp 2f\n\t.p2align 5\n1:\n\t" load "add $" #width ", %[panel]\n\t" rows \
                         "add $4, %[k]\n2:\n\t"                                                   \
-                        "cmp %[end], %[k]\n\tjne 1b\n\t" store EVOLORA_OPERANDS)
+                        "cmp %[end], %[k]\n\tjne 1b\n\t" store EVOLORA_OPERANDS(extra))
 #define EVOLORA_LOAD1 "vmovdqa64 (%[panel]), %%zmm0\n\t"
 #define EVOLORA_LOAD2 EVOLORA_LOAD1 "vmovdqa64 64(%[panel]), %%zmm1\n\t"
 #define EVOLORA_LOAD3 EVOLORA_LOAD2 "vmovdqa64 128(%[panel]), %%zmm2\n\t"
@@ -156,19 +167,92 @@ void widened_steps(const LowTile& tile, float* sums) {
   EVOLORA_ROW3(op, 3, 17, 18, 19) \
   EVOLORA_ROW3(op, 4, 20, 21, 22) EVOLORA_ROW3(op, 5, 23, 24, 25) EVOLORA_ROW3(op, 6, 26, 27, 28) EVOLORA_ROW3(op, 7, 29, 30, 31)
 
-#define EVOLORA_DOT_STEPS(name, op)                                                                                    \
-  template <int kVectors>                                                                                              \
-  void name(const LowTile& tile, float* sums) {                                                                        \
-    const std::byte* panel = tile.panel;                                                                               \
-    std::int64_t k = 0;                                                                                                \
-    const std::int64_t end = 4 * tile.steps;                                                                           \
-    if constexpr (kVectors == 1) EVOLORA_LOOP(EVOLORA_ZERO8, EVOLORA_LOAD1, 64, EVOLORA_TILE1(op), EVOLORA_STORE8);    \
-    if constexpr (kVectors == 2) EVOLORA_LOOP(EVOLORA_ZERO16, EVOLORA_LOAD2, 128, EVOLORA_TILE2(op), EVOLORA_STORE16); \
-    if constexpr (kVectors == 3) EVOLORA_LOOP(EVOLORA_ZERO24, EVOLORA_LOAD3, 192, EVOLORA_TILE3(op), EVOLORA_STORE24); \
+#define EVOLORA_DOT_STEPS(name, op)                                                                                          \
+  template <int kVectors>                                                                                                    \
+  void name(const LowTile& tile, float* sums) {                                                                              \
+    const std::byte* panel = tile.panel;                                                                                     \
+    std::int64_t k = 0;                                                                                                      \
+    std::int64_t end = 4 * tile.steps;                                                                                       \
+    if constexpr (kVectors == 1) EVOLORA_LOOP(EVOLORA_ZERO8, EVOLORA_LOAD1, 64, EVOLORA_TILE1(op), EVOLORA_STORE8, sums);    \
+    if constexpr (kVectors == 2) EVOLORA_LOOP(EVOLORA_ZERO16, EVOLORA_LOAD2, 128, EVOLORA_TILE2(op), EVOLORA_STORE16, sums); \
+    if constexpr (kVectors == 3) EVOLORA_LOOP(EVOLORA_ZERO24, EVOLORA_LOAD3, 192, EVOLORA_TILE3(op), EVOLORA_STORE24, sums); \
   }
 
 EVOLORA_DOT_STEPS(bf16_dot_steps, "vdpbf16ps")
 EVOLORA_DOT_STEPS(int8_dot_steps, "vpdpbusd")
+
+// The first 2 of the 8 rows alone.
+template <int kVectors>
+void int8_dot_steps2(const LowTile& tile, float* sums) {
+  const std::byte* panel = tile.panel;
+  std::int64_t k = 0;
+  std::int64_t end = 4 * tile.steps;
+  if constexpr (kVectors == 1) {
+    EVOLORA_LOOP(EVOLORA_ZERO8, EVOLORA_LOAD1, 64, EVOLORA_ROW1("vpdpbusd", 0, 8) EVOLORA_ROW1("vpdpbusd", 1, 9), EVOLORA_STORE8, sums);
+  }
+  if constexpr (kVectors == 2) {
+    EVOLORA_LOOP(EVOLORA_ZERO8, EVOLORA_LOAD2, 128, EVOLORA_ROW2("vpdpbusd", 0, 8, 9) EVOLORA_ROW2("vpdpbusd", 1, 10, 11), EVOLORA_STORE8, sums);
+  }
+  if constexpr (kVectors == 3) {
+    EVOLORA_LOOP(EVOLORA_ZERO8, EVOLORA_LOAD3, 192, EVOLORA_ROW3("vpdpbusd", 0, 8, 9, 10) EVOLORA_ROW3("vpdpbusd", 1, 11, 12, 13), EVOLORA_STORE8,
+                 sums);
+  }
+}
+
+// The end of a group in int8: the accumulators are scaled on their way to the totals, by what Int8Scales points to (its fields in order: panel, k and
+// end take totals, scales and sums of rows). Columns' scales zmm0..2, biases zmm5..7.
+#define EVOLORA_COLUMNS1 "vmovaps (%[panel]), %%zmm0\n\tvmovaps (%[k]), %%zmm5\n\t"
+#define EVOLORA_COLUMNS2 EVOLORA_COLUMNS1 "vmovaps 64(%[panel]), %%zmm1\n\tvmovaps 64(%[k]), %%zmm6\n\t"
+#define EVOLORA_COLUMNS3 EVOLORA_COLUMNS2 "vmovaps 128(%[panel]), %%zmm2\n\tvmovaps 128(%[k]), %%zmm7\n\t"
+#define EVOLORA_SCALES(columns)                             \
+  "mov (%[at]), %[panel]\n\tmov 8(%[at]), %[k]\n\t" columns \
+  "mov 16(%[at]), %[panel]\n\tmov 24(%[at]), %[k]\n\t"      \
+  "mov 32(%[at]), %[end]\n\t"
+#define EVOLORA_ADD(i, scale, bias, r, at)                          \
+  "vmulps " #i "*4(%[k])%{1to16%}, %%zmm" #scale                    \
+  ", %%zmm3\n\t"                                                    \
+  "vcvtdq2ps %%zmm" #r ", %%zmm" #r                                 \
+  "\n\t"                                                            \
+  "vfmadd213ps " #at "*64(%[panel]), %%zmm3, %%zmm" #r              \
+  "\n\t"                                                            \
+  "vfmadd231ps " #i "*4(%[end])%{1to16%}, %%zmm" #bias ", %%zmm" #r \
+  "\n\t"                                                            \
+  "vmovaps %%zmm" #r ", " #at "*64(%[panel])\n\t"
+#define EVOLORA_ADD1               \
+  EVOLORA_SCALES(EVOLORA_COLUMNS1) \
+  EVOLORA_ADD(0, 0, 5, 8, 0)       \
+  EVOLORA_ADD(1, 0, 5, 9, 1)       \
+  EVOLORA_ADD(2, 0, 5, 10, 2)      \
+  EVOLORA_ADD(3, 0, 5, 11, 3) EVOLORA_ADD(4, 0, 5, 12, 4) EVOLORA_ADD(5, 0, 5, 13, 5) EVOLORA_ADD(6, 0, 5, 14, 6) EVOLORA_ADD(7, 0, 5, 15, 7)
+#define EVOLORA_ADD_ROW2(i, r, s, at, next) EVOLORA_ADD(i, 0, 5, r, at) EVOLORA_ADD(i, 1, 6, s, next)
+#define EVOLORA_ADD2                \
+  EVOLORA_SCALES(EVOLORA_COLUMNS2)  \
+  EVOLORA_ADD_ROW2(0, 8, 9, 0, 1)   \
+  EVOLORA_ADD_ROW2(1, 10, 11, 2, 3) \
+  EVOLORA_ADD_ROW2(2, 12, 13, 4, 5) \
+  EVOLORA_ADD_ROW2(3, 14, 15, 6, 7) \
+  EVOLORA_ADD_ROW2(4, 16, 17, 8, 9) EVOLORA_ADD_ROW2(5, 18, 19, 10, 11) EVOLORA_ADD_ROW2(6, 20, 21, 12, 13) EVOLORA_ADD_ROW2(7, 22, 23, 14, 15)
+#define EVOLORA_ADD_ROW3(i, r, s, t, at, next, last) EVOLORA_ADD_ROW2(i, r, s, at, next) EVOLORA_ADD(i, 2, 7, t, last)
+#define EVOLORA_ADD3                          \
+  EVOLORA_SCALES(EVOLORA_COLUMNS3)            \
+  EVOLORA_ADD_ROW3(0, 8, 9, 10, 0, 1, 2)      \
+  EVOLORA_ADD_ROW3(1, 11, 12, 13, 3, 4, 5)    \
+  EVOLORA_ADD_ROW3(2, 14, 15, 16, 6, 7, 8)    \
+  EVOLORA_ADD_ROW3(3, 17, 18, 19, 9, 10, 11)  \
+  EVOLORA_ADD_ROW3(4, 20, 21, 22, 12, 13, 14) \
+  EVOLORA_ADD_ROW3(5, 23, 24, 25, 15, 16, 17) EVOLORA_ADD_ROW3(6, 26, 27, 28, 18, 19, 20) EVOLORA_ADD_ROW3(7, 29, 30, 31, 21, 22, 23)
+
+// int8_group (low_int8-inl.h) with these instructions.
+template <int kVectors>
+void int8_dot_group(const LowTile& tile, const Int8Scales& scales) {
+  const std::byte* panel = tile.panel;
+  std::int64_t k = 0;
+  std::int64_t end = 4 * tile.steps;
+  const Int8Scales* at = &scales;
+  if constexpr (kVectors == 1) EVOLORA_LOOP(EVOLORA_ZERO8, EVOLORA_LOAD1, 64, EVOLORA_TILE1("vpdpbusd"), EVOLORA_ADD1, at);
+  if constexpr (kVectors == 2) EVOLORA_LOOP(EVOLORA_ZERO16, EVOLORA_LOAD2, 128, EVOLORA_TILE2("vpdpbusd"), EVOLORA_ADD2, at);
+  if constexpr (kVectors == 3) EVOLORA_LOOP(EVOLORA_ZERO24, EVOLORA_LOAD3, 192, EVOLORA_TILE3("vpdpbusd"), EVOLORA_ADD3, at);
+}
 #undef EVOLORA_DOT_STEPS
 // clang-format on
 
@@ -202,11 +286,11 @@ LowSteps bf16_steps() {
   return widened_steps<false, kVectors>;
 }
 
-// The sums are int32 with kIntegers, else fp32, which is exact for a group: 128 * 127 * 255 < 2^24.
+// For the first `rows` of the 8. The sums are int32 with kIntegers, else fp32, which is exact for a group: 128 * 127 * 255 < 2^24.
 template <bool kIntegers, int kVectors>
-LowSteps int8_steps() {
+LowSteps int8_steps([[maybe_unused]] int rows) {
 #ifdef EVOLORA_DOT_INSTRUCTIONS
-  if constexpr (kIntegers) return int8_dot_steps<kVectors>;
+  if constexpr (kIntegers) return rows <= 2 ? int8_dot_steps2<kVectors> : int8_dot_steps<kVectors>;
 #endif
   return widened_steps<true, kVectors>;
 }
