@@ -26,6 +26,7 @@ struct EvolveArguments {
   double target = 0;
   std::int64_t pairs = 0;  // 0: what is usual for the subject
   std::int64_t confirm_pairs = 10;
+  std::int64_t max_confirm_pairs = 0;  // 0: what is usual for the subject
   std::int64_t finalists = 0;
   std::string memory_may_grow;
   std::string time_may_grow;
@@ -37,6 +38,7 @@ struct EvolveArguments {
   bool kernels_only = false;
   bool unsafe_no_sandbox = false;
   bool kernel_genes = false;
+  bool keep_arithmetic = false;
   bool resume = false;
   bool json = false;
 };

@@ -142,6 +142,10 @@ Status plan_mlx_pack(const EvolveArguments& a, const TrainFlags& flags, const Js
 }  // namespace
 
 Status plan_pack_search(const EvolveArguments& a, const TrainFlags& flags, FileSystem& files, SearchPlan& plan) {
+  if (a.keep_arithmetic) return Error{ErrorCode::kUsage, "--keep-arithmetic: packs compute in fp32 as it is; leave it out"};
+  if (a.max_confirm_pairs != 0) {
+    return Error{ErrorCode::kUsage, "--max-confirm-pairs: a pack is confirmed in --confirm-pairs pairs of trainings; leave it out"};
+  }
   if (a.kernel_genes) return Error{ErrorCode::kUsage, "--kernel-genes: a search of a kernel pack has the pack's parameters; leave it out"};
   const KernelPack pack = TRY(read_pack(files, a.pack));
   const PackTarget target = pack.manifest.target;

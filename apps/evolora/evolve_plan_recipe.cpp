@@ -77,7 +77,7 @@ Result<RecipeJudgeSettings> training_judge_settings(const EvolveArguments& a, Js
   settings.objective = objective;
   constexpr std::int64_t kPairs = 3;
   settings.pairs = static_cast<std::size_t>(a.pairs > 0 ? a.pairs : kPairs);
-  settings.confirm_pairs = static_cast<std::size_t>(a.confirm_pairs);
+  settings.confirm_pairs = settings.max_confirm_pairs = static_cast<std::size_t>(a.confirm_pairs);
   settings.limits = TRY(growth_limits(a, objective));
   settings.loss_margin = TRY(share_of_flag("--loss-margin", a.loss_margin));
   settings.progress_margin = TRY(share_of_flag("--progress-margin", a.progress_margin));
@@ -101,13 +101,19 @@ Status plan_recipe_search(const EvolveArguments& a, const TrainFlags& flags, Fil
   }
   Json common = TRY(judged_training_settings(flags, files, "fused", {}));
   const int max_threads = available_cpus();
-  const GeneSpace space = recipe_space(max_threads, a.kernel_genes ? KernelGenes::kSlots : KernelGenes::kNone);
+  GeneSpace space = recipe_space(max_threads, a.kernel_genes ? KernelGenes::kSlots : KernelGenes::kNone);
   plan.start.genome = TRY(start_genome(a, common, files, space));
+  if (a.keep_arithmetic) keep_values(space, inexact_recipe_genes(), plan.start.genome);
   RecipeJudgeSettings judge = TRY(training_judge_settings(a, std::move(common), plan.objective, files));
   judge.baseline = recipe_json_of(plan.start.genome);
+  constexpr std::size_t kMoreConfirming = 4;
+  judge.max_confirm_pairs =
+      a.max_confirm_pairs > 0 ? static_cast<std::size_t>(a.max_confirm_pairs) : std::min<std::size_t>(kMoreConfirming * judge.confirm_pairs, 1000);
+  plan.confirm_looks = static_cast<int>(confirm_looks(judge).size());
   plan.judge = recipe_judge_to_json(judge);
   plan.judge["max_threads"] = max_threads;
   plan.judge["kernel_genes"] = a.kernel_genes;
+  plan.judge["keep_arithmetic"] = a.keep_arithmetic;
   plan.space = space_to_json(space);
   plan.inexact_genes = inexact_recipe_genes();
   return {};

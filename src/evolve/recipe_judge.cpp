@@ -56,7 +56,8 @@ class RecipeJudge : public Judge {
     const fs::path folder = folder_ / "confirm" / candidate.digest().substr(0, 12);
     BenchPlan plan = TRY(bench_plan(candidate, seed, folder, "confirm"));
     plan.common["batch_size"] = confirm_batch_size(settings_.common);
-    plan.looks = {settings_.confirm_pairs};
+    plan.looks = confirm_looks(settings_);
+    plan.futility = plan.looks.size() > 1;
     plan.timeout_seconds = trial_seconds_limit(settings_, 0);  // other batches: what the search knows of times does not bind them
     std::vector<TrialRecord> records = TRY(records_of(folder, plan));
     BenchObserver silent;
@@ -231,6 +232,13 @@ double trial_seconds_limit(const RecipeJudgeSettings& settings, double slowest_b
   constexpr double kLongestSeconds = 3600, kLeastSeconds = 30, kPatience = 10;
   if (settings.timeout_seconds > 0) return settings.timeout_seconds;
   return slowest_baseline > 0 ? std::max(kLeastSeconds, kPatience * slowest_baseline) : kLongestSeconds;
+}
+
+std::vector<std::size_t> confirm_looks(const RecipeJudgeSettings& settings) {
+  std::vector<std::size_t> looks;
+  for (std::size_t pairs = settings.confirm_pairs; pairs < settings.max_confirm_pairs; pairs *= 2) looks.push_back(pairs);
+  looks.push_back(settings.max_confirm_pairs);
+  return looks;
 }
 
 std::int64_t confirm_batch_size(const Json& common) { return batch_size_of(common) == 1 ? 2 : batch_size_of(common) / 2; }

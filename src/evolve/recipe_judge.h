@@ -22,9 +22,10 @@ struct RecipeJudgeSettings {
   nlohmann::ordered_json baseline = nlohmann::ordered_json::object();  // the recipe that is compared with
   std::string program;                                                 // evolora
   Objective objective = Objective::kSpeed;
-  std::size_t pairs = 3;        // of a judging; the first is the training gate
-  std::size_t again_pairs = 2;  // of a re-measurement
-  std::size_t confirm_pairs = 10;
+  std::size_t pairs = 3;               // of a judging; the first is the training gate
+  std::size_t again_pairs = 2;         // of a re-measurement
+  std::size_t confirm_pairs = 10;      // after which a confirmation is looked at for the first time
+  std::size_t max_confirm_pairs = 10;  // to which one goes on that is not decided and still can be
   GrowthLimits limits;  // candidates that surely need more memory are rejected when speed is wanted, more time when memory is; neither is confirmed
   double loss_margin = 0.01;
   double progress_margin = 0.01;
@@ -40,6 +41,8 @@ Result<RecipeJudgeSettings> recipe_judge_from_json(const nlohmann::ordered_json&
 
 // How long a trial may take that is judged by these settings, when the slowest baseline so far took slowest_baseline seconds; 0: none has ended.
 double trial_seconds_limit(const RecipeJudgeSettings& settings, double slowest_baseline);
+// The pairs after which a confirmation is looked at: confirm_pairs, then twice as many each, up to max_confirm_pairs.
+std::vector<std::size_t> confirm_looks(const RecipeJudgeSettings& settings);
 // Of confirmations: another than the search's.
 std::int64_t confirm_batch_size(const nlohmann::ordered_json& common);
 // Writes the halves of the data to folder/data (data_halves.h). kBadData if model or data are not what the settings say, or a half is too small for a

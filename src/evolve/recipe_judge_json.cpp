@@ -21,6 +21,7 @@ Json recipe_judge_to_json(const RecipeJudgeSettings& s) {
           {"pairs", s.pairs},
           {"again_pairs", s.again_pairs},
           {"confirm_pairs", s.confirm_pairs},
+          {"max_confirm_pairs", s.max_confirm_pairs},
           {"memory_may_grow", s.limits.memory},
           {"time_may_grow", s.limits.time},
           {"loss_margin", s.loss_margin},
@@ -52,6 +53,11 @@ Result<RecipeJudgeSettings> recipe_judge_from_json(const Json& json, const std::
   for (const auto& [field, target] : {std::pair("pairs", &s.pairs), {"again_pairs", &s.again_pairs}, {"confirm_pairs", &s.confirm_pairs}}) {
     if (!json.contains(field) || !json[field].is_number_integer() || json[field] < 1 || json[field] > 1000) return bad(field, "1 to 1000");
     *target = json[field].get<std::size_t>();
+  }
+  s.max_confirm_pairs = s.confirm_pairs;  // what older plans mean
+  if (const auto found = json.find("max_confirm_pairs"); found != json.end()) {
+    if (!found->is_number_integer() || *found < s.confirm_pairs || *found > 1000) return bad("max_confirm_pairs", "confirm_pairs to 1000");
+    s.max_confirm_pairs = found->get<std::size_t>();
   }
   for (const auto& [field, target] : {std::pair("memory_may_grow", &s.limits.memory),
                                       {"time_may_grow", &s.limits.time},

@@ -58,6 +58,14 @@ GeneSpace recipe_space(int max_threads, KernelGenes kernels) {
   return space;
 }
 
+void keep_values(GeneSpace& space, const std::vector<std::string>& genes, const Genome& genome) {
+  for (Gene& gene : space.genes) {
+    if (std::find(genes.begin(), genes.end(), gene.name) == genes.end()) continue;
+    CHECK(gene.kind == GeneKind::kChoice);
+    gene.choices = {genome.at(gene.name)};
+  }
+}
+
 Json recipe_json_of(const Genome& genome) {
   Json recipe = Json::object();
   for (const char* field : kPlainFields) {

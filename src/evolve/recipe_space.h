@@ -18,6 +18,9 @@ enum class KernelGenes {
 // with head_rows_per_chunk; prefix_cache; share_prefixes; forward_arithmetic; backward_arithmetic; weights.
 GeneSpace recipe_space(int max_threads, KernelGenes kernels);
 
+// Leaves those of the genes no other value than the genome's. They are choices of the space and in the genome.
+void keep_values(GeneSpace& space, const std::vector<std::string>& genes, const Genome& genome);
+
 // What `train --recipe` reads. genome is canonical in that space.
 nlohmann::ordered_json recipe_json_of(const Genome& genome);
 // The genome of a recipe, canonical; numbers outside a gene's range become the nearest. kUsage for what has no gene: kernels of slots in a space

@@ -29,6 +29,24 @@ TEST(RecipeSpace, EveryGenomeIsARecipeAndComesBack) {
   }
 }
 
+TEST(RecipeSpace, KeptGenesHaveNoOtherValue) {
+  GeneSpace space = recipe_space(2, KernelGenes::kNone);
+  const Genome start = genome_of(space, plain_recipe()).value();
+  keep_values(space, inexact_recipe_genes(), start);
+  EXPECT_EQ(space.canonical(start).value(), start);
+  Genome current = start;
+  for (std::uint64_t i = 0; i < 300; ++i) {
+    Random random(2, i);
+    const Genome other = random_genome(space, random).value();
+    current = mutate(space, crossover(space, current, other, random).value(), random).value();
+    for (const std::string& gene : inexact_recipe_genes()) {
+      EXPECT_EQ(other.at(gene), start.at(gene));
+      EXPECT_EQ(current.at(gene), start.at(gene));
+    }
+  }
+  EXPECT_NE(current, start);
+}
+
 TEST(RecipeSpace, PlainRecipeIsAGenomeAndOthersAreRefused) {
   const GeneSpace space = recipe_space(2, KernelGenes::kNone);
   EXPECT_EQ(recipe_of(genome_of(space, plain_recipe()).value()), plain_recipe());

@@ -85,7 +85,9 @@ Json search_plan_to_json(const SearchPlan& plan) {
               {"judge", plan.judge},
               {"space", plan.space},
               {"versions", plan.versions}};
-  if (!plan.inexact_genes.empty()) out["inexact_genes"] = plan.inexact_genes;  // older plans stay as they were, to the byte
+  // Older plans stay as they were, to the byte.
+  if (!plan.inexact_genes.empty()) out["inexact_genes"] = plan.inexact_genes;
+  if (plan.confirm_looks != 1) out["confirm_looks"] = plan.confirm_looks;
   return out;
 }
 
@@ -112,6 +114,7 @@ Result<SearchPlan> search_plan_from_json(const Json& json, const std::string& so
   plan.settled = static_cast<std::size_t>(TRY(reader.whole("settled", 1, 1000)));
   plan.finalists = static_cast<std::size_t>(TRY(reader.whole("finalists", 1, 1000)));
   if (json.contains("inexact_genes")) plan.inexact_genes = TRY(reader.names("inexact_genes"));
+  if (json.contains("confirm_looks")) plan.confirm_looks = static_cast<int>(TRY(reader.whole("confirm_looks", 1, 1000)));
   plan.alpha = TRY(reader.number("alpha", 0, 1));
   plan.min_effect = TRY(reader.number("min_effect", 0, 10));
   plan.start = TRY(candidate_from_json(json.value("start", Json()), source + ": plan field 'start'"));

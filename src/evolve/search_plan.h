@@ -33,6 +33,7 @@ struct SearchPlan {
   std::size_t finalists = 3;     // of each run, confirmed at its end
   // Genes by which a gain costs exactness, such as lower arithmetic. If all of a run's finalists changed one, its best that changed none is one more.
   std::vector<std::string> inexact_genes;
+  int confirm_looks = 1;     // how often a confirmation may be looked at; its p counts so many times (Bonferroni)
   double alpha = 0.05;       // two-sided, of all confirmations together (Holm)
   double min_effect = 0.01;  // gain that is worth a claim
   Candidate start;

@@ -150,7 +150,7 @@ std::vector<Finalist> finalists(const SearchPlan& plan, const SearchState& state
     for (const auto& confirmation : state.confirmations) {
       if (confirmation.run == finalist.run && confirmation.number == finalist.number) finalist.confirmation = confirmation.judgement;
     }
-    if (finalist.confirmation) p.push_back(p_of(plan, *finalist.confirmation));
+    if (finalist.confirmation) p.push_back(std::min(1.0, plan.confirm_looks * p_of(plan, *finalist.confirmation)));
   }
   if (p.size() < out.size()) return out;
   const std::vector<double> adjusted = holm_adjusted(p);

@@ -22,6 +22,10 @@ Result<SearchSubject> recipe_candidates(const SearchPlan& plan, const std::strin
   const bool kernels = plan.judge.value("kernel_genes", Json(false)) == true;
   SearchSubject subject;
   subject.space = recipe_space(threads.get<int>(), kernels ? KernelGenes::kSlots : KernelGenes::kNone);
+  if (plan.judge.value("keep_arithmetic", Json(false)) == true) {
+    const Genome start = TRY(subject.space.canonical(plan.start.genome));
+    keep_values(subject.space, inexact_recipe_genes(), start);
+  }
   return subject;
 }
 

@@ -213,6 +213,21 @@ TEST_F(Search, ARealGainIsConfirmed) {
   EXPECT_LE(best->p, plan.alpha / 2);
 }
 
+// Whoever may look at a confirmation several times has as many chances to see a gain by luck.
+TEST_F(Search, EveryLookAtAConfirmationCounts) {
+  TestJudge judge;
+  SearchPlan plan = test_plan("evolution", 40, 5);
+  const SearchState state = finished(plan, judge);
+  const std::vector<Finalist> once = finalists(plan, state);
+  plan.confirm_looks = 3;
+  const std::vector<Finalist> thrice = finalists(plan, state);
+  ASSERT_EQ(once.size(), thrice.size());
+  for (std::size_t i = 0; i < once.size(); ++i) EXPECT_NEAR(thrice[i].p, std::min(1.0, 3 * once[i].p), 1e-12);
+  const auto again = search_plan_from_json(search_plan_to_json(plan), "plan");
+  ASSERT_TRUE(again.ok()) << again.error().message;
+  EXPECT_EQ(again->confirm_looks, 3);
+}
+
 // Where the best all changed a gene that costs exactness, the best that did not has its chance too, and no other.
 TEST_F(Search, AFinalistKeepsTheStartsInexactGenes) {
   TestJudge judge;

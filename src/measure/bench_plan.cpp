@@ -42,22 +42,24 @@ Result<std::string> text_of(const Json& json, const std::string& source, const c
 }  // namespace
 
 Json plan_to_json(const BenchPlan& plan) {
-  return {{"format", "evolora bench 1"},
-          {"design", plan.design == BenchDesign::kPaired ? "paired" : "sequential"},
-          {"baseline", arm_to_json(plan.baseline)},
-          {"candidate", arm_to_json(plan.candidate)},
-          {"common", plan.common},
-          {"rules", rules_to_json(plan.rules)},
-          {"seed", plan.seed},
-          {"order_seed", plan.order_seed},
-          {"looks", plan.looks},
-          {"precision", plan.precision},
-          {"trials", plan.trials},
-          {"timeout_seconds", plan.timeout_seconds},
-          {"model_sha256", plan.model_sha256},
-          {"data_sha256", plan.data_sha256},
-          {"versions", plan.versions},
-          {"machine", plan.machine}};
+  Json out = {{"format", "evolora bench 1"},
+              {"design", plan.design == BenchDesign::kPaired ? "paired" : "sequential"},
+              {"baseline", arm_to_json(plan.baseline)},
+              {"candidate", arm_to_json(plan.candidate)},
+              {"common", plan.common},
+              {"rules", rules_to_json(plan.rules)},
+              {"seed", plan.seed},
+              {"order_seed", plan.order_seed},
+              {"looks", plan.looks},
+              {"precision", plan.precision},
+              {"trials", plan.trials},
+              {"timeout_seconds", plan.timeout_seconds},
+              {"model_sha256", plan.model_sha256},
+              {"data_sha256", plan.data_sha256},
+              {"versions", plan.versions},
+              {"machine", plan.machine}};
+  if (plan.futility) out["futility"] = true;  // other plans stay as they were, to the byte
+  return out;
 }
 
 Result<BenchPlan> plan_from_json(const Json& json, const std::string& source) {
@@ -82,6 +84,9 @@ Result<BenchPlan> plan_from_json(const Json& json, const std::string& source) {
     plan.looks.push_back(look.get<std::size_t>());
   }
   plan.precision = TRY(number_of(json, source, "precision", 0, 1));
+  const Json futility = json.value("futility", Json(false));
+  if (!futility.is_boolean()) return unfit_field(source, "futility", "true or false");
+  plan.futility = futility.get<bool>();
   plan.trials = static_cast<std::size_t>(TRY(count_of(json, source, "trials")));
   plan.timeout_seconds = TRY(number_of(json, source, "timeout_seconds", 0, 1e9));
   plan.model_sha256 = TRY(text_of(json, source, "model_sha256"));

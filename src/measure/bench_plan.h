@@ -26,6 +26,7 @@ struct BenchPlan {
   std::uint64_t order_seed = 0;    // paired: which arm of a pair goes first
   std::vector<std::size_t> looks;  // paired: pairs after which the verdict is looked at; the last is the most that are run
   double precision = 0;            // paired: stop when the speed ratio is known to +-this; 0: only at the end
+  bool futility = false;           // paired: stop at a look from where the last one would probably not decide for the candidate
   std::size_t trials = 5;          // sequential: per arm
   double timeout_seconds = 0;
   std::string model_sha256;

@@ -61,6 +61,8 @@ class Records {
 TEST(BenchPlan, SurvivesJsonAndHasAStableDigest) {
   BenchPlan plan = plan_with(growing_looks(40));
   plan.precision = 0.02;
+  EXPECT_FALSE(plan_to_json(plan).contains("futility"));
+  plan.futility = true;
   const auto again = plan_from_json(Json::parse(plan_to_json(plan).dump(2)), "plan.json");
   ASSERT_TRUE(again.ok()) << again.error().message;
   EXPECT_EQ(plan_digest(*again), plan_digest(plan));
@@ -74,6 +76,7 @@ TEST(BenchPlan, DamageIsNamed) {
                                    {"looks", Json::array({5, 5})},
                                    {"design", "x"},
                                    {"precision", -1},
+                                   {"futility", 1},
                                    {"rules", Json::object()},
                                    {"seed", -1}}) {
     Json bad = good;
@@ -126,6 +129,20 @@ TEST(Assess, PrecisionEndsAnUndecidedBench) {
   EXPECT_FALSE(assess(plan, records.all).finished);
   plan.precision = 0.2;
   EXPECT_TRUE(assess(plan, records.all).finished);
+}
+
+// Of a plan for futility, the look from where the end is out of sight ends it, without a decision; one from where the end is in sight does not.
+TEST(Assess, FutilityEndsABenchThatTheRestWouldNotDecide) {
+  for (const double spread : {0.08, 0.8}) {
+    BenchPlan plan = plan_with({6, 12});
+    Records records(plan);
+    for (std::size_t pair = 0; pair <= 6; ++pair) records.add_pair(pair, pair % 2 == 0 ? 2.12 - spread : 2.12 + spread, 2);
+    EXPECT_FALSE(assess(plan, records.all).finished) << assess(plan, records.all).verdict.reason;
+    plan.futility = true;
+    const Assessment ended = assess(plan, records.all);
+    EXPECT_EQ(ended.verdict.decision, Decision::kInconclusive) << ended.verdict.reason;
+    EXPECT_EQ(ended.finished, spread > 0.5) << ended.verdict.reason;
+  }
 }
 
 TEST(Assess, AHopelessArmEndsTheBench) {

@@ -30,6 +30,15 @@ bool precise_enough(const BenchPlan& plan, const Verdict& verdict) {
   return reach <= std::log1p(plan.precision);
 }
 
+// Would all pairs of the plan probably not be enough to accept, as far as these say? What they say is judged as the last look would judge it. Ending
+// here never accepts anything, so it costs power and no error.
+bool futile(const BenchPlan& plan, std::span<const PairRecords> seen, double last_level) {
+  if (!plan.futility) return false;
+  const Verdict verdict = judge_pairs(samples_of(seen), failures_of(seen), plan.rules, last_level);
+  if (verdict.decision != Decision::kInconclusive) return verdict.decision == Decision::kReject;
+  return !verdict.more_pairs || verdict.pairs + *verdict.more_pairs > plan.looks.back();
+}
+
 // Complete pairs without the warm-up, up to a number of the plan.
 std::size_t attempted(std::span<const PairRecords> pairs) {
   return static_cast<std::size_t>(std::count_if(pairs.begin(), pairs.end(), [](const PairRecords& p) { return p.pair > 0; }));
@@ -62,7 +71,9 @@ Assessment assess(const BenchPlan& plan, std::span<const TrialRecord> records) {
     }
     const Verdict verdict = judge_pairs(samples_of(seen), failures_of(seen), plan.rules, levels[look]);
     const bool last = look + 1 == plan.looks.size();
-    if (last || verdict.decision != Decision::kInconclusive || precise_enough(plan, verdict)) return {verdict, true};
+    if (last || verdict.decision != Decision::kInconclusive || precise_enough(plan, verdict) || futile(plan, seen, levels.back())) {
+      return {verdict, true};
+    }
   }
   Assessment now{judge_pairs(samples_of(pairs), failures_of(pairs), plan.rules, levels.front()), hopeless(failures_of(pairs))};
   if (!now.finished && now.verdict.decision == Decision::kAccept) {

@@ -53,10 +53,11 @@ class CliEvolve : public CliTest {
 };
 
 TEST_F(CliEvolve, KilledAndTakenUpAgain) {
-  kill_after(evolve({"--budget-evaluations", "6"}), 2);
+  kill_after(evolve({"--budget-evaluations", "6", "--keep-arithmetic"}), 2);
   const Json before = Json::parse(run({"evolve", "show", path("s"), "1", "--json"}).standard_output);
   const std::int64_t kept = status()["runs"][0]["proposals"].get<std::int64_t>();
   ASSERT_GE(kept, 2);
+  EXPECT_NE(before.dump().find("forward_arithmetic\":\"fp32"), std::string::npos) << before.dump();
   const ProcessResult occupied = run(evolve({}));
   EXPECT_EQ(occupied.exit_status, 2);
   EXPECT_NE(occupied.standard_error.find("--resume"), std::string::npos);
@@ -87,6 +88,7 @@ TEST_F(CliEvolve, MistakesAreSaidInOneLine) {
       {evolve({"--threads", "2"}), "threads: the search decides it"},
       {evolve({"--objective", "joy"}), "speed, memory or both"},
       {evolve({"--confirm-pairs", "2"}), "--confirm-pairs: expected"},
+      {evolve({"--max-confirm-pairs", "4"}), "--max-confirm-pairs: expected a whole number from 5"},
       {evolve({"--batch-size", "20"}), "a batch needs"},
       {evolve({"--islnds", "2"}), "did you mean"},
   };
