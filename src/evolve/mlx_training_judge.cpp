@@ -85,7 +85,7 @@ class MlxTrainingJudge : public Judge {
     rules.progress_margin = options_.settings.progress_margin;
     Json gates = Json::array();
     for (const auto& [slot, pairs] : result.samples) {
-      const Verdict verdict = judge_pairs(pairs, {}, rules, rules.alpha, false);
+      const Verdict verdict = judge_pairs(pairs, {}, rules, {rules.alpha}, false);
       const Json written = verdict_to_json(verdict);
       for (const Json& gate : written["gates"]) gates.push_back(gate);
       for (const Gate& gate : verdict.gates) {

@@ -46,14 +46,19 @@ double obrien_fleming_spent(double alpha, double t) {
   return std::min(alpha, 4 * normal_cdf(-normal_quantile(1 - alpha / 4) / std::sqrt(t)));
 }
 
-std::vector<double> spending_levels(double alpha, std::span<const double> fractions) {
+double pocock_spent(double alpha, double t) {
+  CHECK(alpha > 0 && alpha < 1 && t > 0);
+  return std::min(alpha, alpha * std::log1p((std::numbers::e - 1) * t));
+}
+
+std::vector<double> spending_levels(double alpha, std::span<const double> fractions, Spending spending) {
   std::vector<double> levels;
   Continuing state{{0.0}, {1.0}};
   double before = 0;
   double spent = 0;
   for (const double t : fractions) {
     CHECK(t > before && t <= 1);
-    const double to_spend = obrien_fleming_spent(alpha, t) - spent;
+    const double to_spend = spending(alpha, t) - spent;
     const double spread = std::sqrt(t - before);
     const auto crossing = [&](double z) {
       const double edge = z * std::sqrt(t);

@@ -105,10 +105,14 @@ std::vector<std::size_t> growing_looks(std::size_t most) {
   return looks;
 }
 
-std::vector<double> look_levels(const BenchPlan& plan) {
+std::vector<LookLevels> look_levels(const BenchPlan& plan) {
   std::vector<double> fractions;
   for (const std::size_t look : plan.looks) fractions.push_back(static_cast<double>(look) / static_cast<double>(plan.looks.back()));
-  return spending_levels(plan.rules.alpha, fractions);
+  const std::vector<double> claims = spending_levels(plan.rules.alpha, fractions);
+  const std::vector<double> gates = spending_levels(2 * kGateAlpha, fractions, pocock_spent);  // two-sided, of which a gate's side has half
+  std::vector<LookLevels> levels;
+  for (std::size_t look = 0; look < plan.looks.size(); ++look) levels.push_back({claims[look], gates[look] / 2});
+  return levels;
 }
 
 bool candidate_first(const BenchPlan& plan, std::size_t pair) { return (philox4x32(pair, plan.order_seed)[0] & 1U) != 0; }

@@ -45,8 +45,9 @@ std::string plan_digest(const BenchPlan& plan);
 
 // Looks at about every third more pairs from 6 (where the exact signed-rank test can first say anything) up to most.
 std::vector<std::size_t> growing_looks(std::size_t most);
-// Nominal two-sided level of every look (alpha spending); a single look has alpha.
-std::vector<double> look_levels(const BenchPlan& plan);
+// Of every look (alpha spending); a single look has alpha and kGateAlpha. Claims spend little early, as O'Brien and Fleming; gates about
+// the same at every look, as Pocock: trainings that are equal need not run to the end to show it.
+std::vector<LookLevels> look_levels(const BenchPlan& plan);
 
 // Paired: does the candidate go first in this pair?
 bool candidate_first(const BenchPlan& plan, std::size_t pair);

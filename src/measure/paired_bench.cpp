@@ -32,9 +32,9 @@ bool precise_enough(const BenchPlan& plan, const Verdict& verdict) {
 
 // Would all pairs of the plan probably not be enough to accept, as far as these say? What they say is judged as the last look would judge it. Ending
 // here never accepts anything, so it costs power and no error.
-bool futile(const BenchPlan& plan, std::span<const PairRecords> seen, double last_level) {
+bool futile(const BenchPlan& plan, std::span<const PairRecords> seen, LookLevels last) {
   if (!plan.futility) return false;
-  const Verdict verdict = judge_pairs(samples_of(seen), failures_of(seen), plan.rules, last_level);
+  const Verdict verdict = judge_pairs(samples_of(seen), failures_of(seen), plan.rules, last);
   if (verdict.decision != Decision::kInconclusive) return verdict.decision == Decision::kReject;
   return !verdict.more_pairs || verdict.pairs + *verdict.more_pairs > plan.looks.back();
 }
@@ -63,7 +63,7 @@ double seconds_for(std::span<const TrialRecord> records, std::size_t baseline_tr
 Assessment assess(const BenchPlan& plan, std::span<const TrialRecord> records) {
   const std::vector<PairRecords> pairs = pairs_of(records);
   const std::size_t done = attempted(pairs);
-  const std::vector<double> levels = look_levels(plan);
+  const std::vector<LookLevels> levels = look_levels(plan);
   for (std::size_t look = 0; look < plan.looks.size() && plan.looks[look] <= done; ++look) {
     std::vector<PairRecords> seen;
     for (const PairRecords& pair : pairs) {

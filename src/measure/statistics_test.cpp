@@ -165,7 +165,12 @@ TEST(Statistics, BoundariesAreThePublishedOnes) {
   const std::vector<double> expected = {4.877, 3.357, 2.680, 2.290, 2.031};
   const std::vector<double> levels = spending_levels(0.05, fractions);
   for (std::size_t i = 0; i < levels.size(); ++i) EXPECT_NEAR(-normal_quantile(levels[i] / 2), expected[i], 0.0006) << i;
+  // Its Pocock-like sister: 2.438, 2.427, 2.410, 2.397, 2.386.
+  const std::vector<double> pocock = spending_levels(0.05, fractions, pocock_spent);
+  const std::vector<double> even = {2.438, 2.427, 2.410, 2.397, 2.386};
+  for (std::size_t i = 0; i < pocock.size(); ++i) EXPECT_NEAR(-normal_quantile(pocock[i] / 2), even[i], 0.0006) << i;
   const std::vector<double> once = {1.0};
+  EXPECT_NEAR(spending_levels(0.05, once, pocock_spent)[0], 0.05, 1e-9);
   EXPECT_NEAR(spending_levels(0.05, once)[0], 0.05, 1e-9);
 }
 

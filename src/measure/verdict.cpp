@@ -17,8 +17,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr double kGateAlpha = 0.05;  // TOST's usual level
-constexpr double kPower = 0.8;       // of the advice on more pairs
+constexpr double kPower = 0.8;  // of the advice on more pairs
 constexpr std::size_t kMostPairs = 10000;
 constexpr std::size_t kResamples = 2000;  // percentiles at 2.5 % from 50 resamples: good to a few per cent of the interval
 constexpr std::uint64_t kBootstrapSeed = 20240229;
@@ -68,27 +67,27 @@ Gate same_start(std::span<const SamplePair> pairs) {
 }
 
 // Relative differences that must be shown to lie within +-margin.
-Gate equivalence(const char* name, const std::vector<double>& differences, double margin, double level) {
+Gate equivalence(const char* name, const std::vector<double>& differences, double margin, LookLevels levels) {
   Gate gate{.name = name, .n = differences.size()};
   if (differences.size() < 2) {
     gate.detail = differences.empty() ? "not reported by both arms" : "needs two pairs";
     gate.state = differences.empty() ? GateState::kUnchecked : GateState::kOpen;
     return gate;
   }
-  const Equivalence test = tost(differences, -margin, margin, kGateAlpha);
+  const Equivalence test = tost(differences, -margin, margin, levels.gate);
   gate.mean = test.mean;
   gate.sd = summarize(differences).sd;
   gate.p = test.p;
   gate.interval = test.interval;
   // Shown to be outside: the whole interval of this look is.
-  const Interval strict = one_sample_t(differences, 0, 1 - level).interval;
+  const Interval strict = one_sample_t(differences, 0, 1 - levels.claim).interval;
   if (test.equivalent) {
     gate.state = GateState::kPass;
   } else {
     gate.state = strict.low > margin || strict.high < -margin ? GateState::kFail : GateState::kOpen;
   }
-  gate.detail = fmt::format("candidate {} of the baseline, 90 % interval {} to {}, margin {:.2g} %", percent(gate.mean), percent(gate.interval.low),
-                            percent(gate.interval.high), 100 * margin);
+  gate.detail = fmt::format("candidate {} of the baseline, {:.4g} % interval {} to {}, margin {:.2g} %", percent(gate.mean),
+                            100 * (1 - 2 * levels.gate), percent(gate.interval.low), percent(gate.interval.high), 100 * margin);
   return gate;
 }
 
@@ -102,7 +101,7 @@ std::vector<double> relative_differences(std::span<const SamplePair> pairs, cons
   return out;
 }
 
-Gate progress_gate(std::span<const SamplePair> pairs, const VerdictRules& rules, double level) {
+Gate progress_gate(std::span<const SamplePair> pairs, const VerdictRules& rules, LookLevels levels) {
   // Losses are known to about 1e-7 of themselves, so a fall of 1e-4 is known to a thousandth: an order of magnitude below the margin.
   constexpr double kLeastFall = 1e-4;
   std::vector<double> differences;
@@ -117,21 +116,21 @@ Gate progress_gate(std::span<const SamplePair> pairs, const VerdictRules& rules,
     }
     differences.push_back((*c.progress - *b.progress) / std::abs(*b.progress));
   }
-  Gate gate = equivalence("progress", differences, rules.progress_margin, level);
+  Gate gate = equivalence("progress", differences, rules.progress_margin, levels);
   if (differences.empty() && too_small) gate.detail = "the baseline learned too little to compare; train longer or with a higher learning rate";
   return gate;
 }
 
-std::vector<Gate> all_gates(std::span<const SamplePair> pairs, const VerdictRules& rules, double level) {
+std::vector<Gate> all_gates(std::span<const SamplePair> pairs, const VerdictRules& rules, LookLevels levels) {
   std::vector<Gate> gates;
   gates.push_back(equal_counts("steps", pairs, 0, [](const TrialSample& s) { return s.steps; }));
   gates.push_back(equal_counts("tokens", pairs, rules.token_margin, [](const TrialSample& s) { return s.tokens; }));
   gates.push_back(same_start(pairs));
   const auto train = relative_differences(pairs, [](const TrialSample& s) { return s.train_loss; });
   const auto val = relative_differences(pairs, [](const TrialSample& s) { return s.val_loss; });
-  gates.push_back(equivalence("train_loss", train, rules.loss_margin, level));
-  gates.push_back(equivalence("val_loss", val, rules.loss_margin, level));
-  gates.push_back(progress_gate(pairs, rules, level));
+  gates.push_back(equivalence("train_loss", train, rules.loss_margin, levels));
+  gates.push_back(equivalence("val_loss", val, rules.loss_margin, levels));
+  gates.push_back(progress_gate(pairs, rules, levels));
   return gates;
 }
 
@@ -229,10 +228,10 @@ std::optional<std::size_t> pairs_not_worse(const Claim& claim, const VerdictRule
   return needed_for_t(claim.log_mean - std::log1p(-rules.regression_margin), claim.log_sd, level / 2, kPower, kMostPairs);
 }
 
-std::optional<std::size_t> pairs_for(const Gate& gate, const VerdictRules& rules) {
+std::optional<std::size_t> pairs_for(const Gate& gate, const VerdictRules& rules, double level) {
   const double margin = gate.name == "progress" ? rules.progress_margin : rules.loss_margin;
-  if (std::abs(gate.mean) < margin) return needed_for_tost(gate.mean, margin, gate.sd, kGateAlpha, kPower, kMostPairs);
-  return needed_for_t(std::abs(gate.mean) - margin, gate.sd, kGateAlpha / 2, kPower, kMostPairs);
+  if (std::abs(gate.mean) < margin) return needed_for_tost(gate.mean, margin, gate.sd, level, kPower, kMostPairs);
+  return needed_for_t(std::abs(gate.mean) - margin, gate.sd, level / 2, kPower, kMostPairs);
 }
 
 struct Open {
@@ -320,7 +319,8 @@ void decide(Verdict& verdict, const TrialFailures& failures, const VerdictRules&
                                 failures.candidate_reason));
   }
   for (const Gate& gate : verdict.gates) {
-    if (gate.state == GateState::kOpen) open.push_back({fmt::format("{} not shown equal: {}", gate.name, gate.detail), pairs_for(gate, rules)});
+    if (gate.state == GateState::kOpen)
+      open.push_back({fmt::format("{} not shown equal: {}", gate.name, gate.detail), pairs_for(gate, rules, verdict.gate_level)});
   }
   if (verdict.pairs < kFewestPairs)
     open.push_back({fmt::format("{} pairs are too few, at least {} are needed", verdict.pairs, kFewestPairs), kFewestPairs});
@@ -372,12 +372,13 @@ const char* word(GateState state) {
   return "unchecked";
 }
 
-Verdict judge_pairs(std::span<const SamplePair> pairs, const TrialFailures& failures, const VerdictRules& rules, double level, bool shown) {
+Verdict judge_pairs(std::span<const SamplePair> pairs, const TrialFailures& failures, const VerdictRules& rules, LookLevels levels, bool shown) {
   Verdict verdict;
   verdict.pairs = pairs.size();
-  verdict.level = level;
-  verdict.gates = all_gates(pairs, rules, level);
-  verdict.claims = all_claims(pairs, rules, level, shown);
+  verdict.level = levels.claim;
+  verdict.gate_level = levels.gate;
+  verdict.gates = all_gates(pairs, rules, levels);
+  verdict.claims = all_claims(pairs, rules, levels.claim, shown);
   decide(verdict, failures, rules);
   return verdict;
 }

@@ -95,12 +95,22 @@ struct Gate {
   Interval interval;  // of TOST
 };
 
+// Of TOST, each side, if there is one look.
+inline constexpr double kGateAlpha = 0.05;
+
+// Nominal levels of one look.
+struct LookLevels {
+  double claim;              // two-sided; rules.alpha if it is the only look
+  double gate = kGateAlpha;  // of TOST, each side
+};
+
 struct Verdict {
   Decision decision = Decision::kInconclusive;
   std::string reason;                     // one sentence
   std::optional<std::size_t> more_pairs;  // for INCONCLUSIVE: estimate at 80 % power; empty: no number found
   std::size_t pairs = 0;
-  double level = 0.05;  // two-sided, that this look was made at
+  double level = 0.05;             // two-sided, that this look was made at
+  double gate_level = kGateAlpha;  // the same of its gates
   std::vector<Claim> claims;
   std::vector<Gate> gates;
 };
@@ -108,8 +118,9 @@ struct Verdict {
 // Fewer pairs than this are never ACCEPTed: a t interval from less says more about luck than about the candidate.
 inline constexpr std::size_t kFewestPairs = 5;
 
-// level: two-sided level of this look (rules.alpha for a single look). shown: also compute what is only displayed (bootstrap, Wilcoxon).
-Verdict judge_pairs(std::span<const SamplePair> pairs, const TrialFailures& failures, const VerdictRules& rules, double level, bool shown = true);
+// shown: also compute what is only displayed (bootstrap, Wilcoxon).
+Verdict judge_pairs(std::span<const SamplePair> pairs, const TrialFailures& failures, const VerdictRules& rules, LookLevels levels,
+                    bool shown = true);
 
 nlohmann::ordered_json verdict_to_json(const Verdict& verdict);
 

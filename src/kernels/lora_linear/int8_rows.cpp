@@ -70,14 +70,14 @@ void quantize_row(const float* x, std::int64_t row, const Int8Rows& out) {
   const double squares = sum_of_squares(values, out.depth);
   const std::int64_t stride = out.row_stride();
   std::int64_t to = row;
-  for (std::int64_t k = 0; k < out.depth; k += out.group, to += stride) {
-    const std::int64_t at = row * out.depth + k;
-    const float largest = largest_magnitude(x + at, out.group);
+  std::int64_t at = row * out.group;
+  for (std::int64_t k = 0; k < out.depth; k += out.group, to += stride, at += out.rows * out.group) {
+    const float largest = largest_magnitude(values + k, out.group);
     const bool nothing = largest < kNothing;
     const bool coarse = !nothing && is_coarse(largest, squares, out.depth);
     const float factor = nothing ? 0.0f : 127.0f / largest;
-    const GroupSums sums = coarse ? quantize_group<true>(x + at, out.group, factor, out.data + at, out.second + at)
-                                  : quantize_group<false>(x + at, out.group, factor, out.data + at, out.second + at);
+    const GroupSums sums = coarse ? quantize_group<true>(values + k, out.group, factor, out.data + at, out.second + at)
+                                  : quantize_group<false>(values + k, out.group, factor, out.data + at, out.second + at);
     const float scale = nothing ? 0.0f : largest / 127.0f;
     out.coarse[to] = coarse ? 1 : 0;
     out.scales[to] = scale;

@@ -89,22 +89,22 @@ void int8_rows_of(const Int8Strip& strip, const Int8Rows& x, std::int64_t row0, 
     const float* biases = strip.biases + (g - g0) * kWidth;
     const float* row_scales = x.scales + g * x.row_stride();
     const float* row_sums = x.sums + g * x.row_stride();
-    const auto* data = reinterpret_cast<const std::byte*>(x.data + g * x.group);
+    const auto* data = reinterpret_cast<const std::byte*>(x.data + g * x.rows * x.group);
     for (std::int64_t row = row0; row < row1; row += kLowRows) {
       // Rows that do not exist repeat the last one; their totals are dropped.
-      for (int i = 0; i < kLowRows; ++i) tile.rows[i] = data + std::min(row + i, row1 - 1) * x.depth;
+      for (int i = 0; i < kLowRows; ++i) tile.rows[i] = data + std::min(row + i, row1 - 1) * x.group;
       int8_group<kIntegers, kVectors>(tile, {scales, biases, totals + (row - row0) * kWidth, row_scales + row, row_sums + row});
     }
-    std::int64_t coarse[kInt8RowsTogether + 1];  // one place more, written and not counted
+    std::int64_t coarse[kInt8RowsTogether];
     const int count = coarse_rows(x, g, row0, row1, coarse);
-    const auto* second = reinterpret_cast<const std::byte*>(x.second + g * x.group);
+    const auto* second = reinterpret_cast<const std::byte*>(x.second + g * x.rows * x.group);
     for (int first = 0; first < count; first += kLowRows) {
       const int rows = std::min(kLowRows, count - first);
       float scale[kLowRows];
       float* total[kLowRows];
       for (int i = 0; i < kLowRows; ++i) {
         const std::int64_t row = coarse[first + std::min(i, rows - 1)];
-        tile.rows[i] = second + row * x.depth;
+        tile.rows[i] = second + row * x.group;
         scale[i] = row_scales[row];
         total[i] = totals + (row - row0) * kWidth;
       }

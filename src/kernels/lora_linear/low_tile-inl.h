@@ -1,5 +1,6 @@
 // The inner kernel of low precision: 8 rows x (kVectors * lanes) columns down the depth, 4 bytes of each row times 4 bytes of each column a step.
-// The sums of a stretch of depth end in memory (L1), where the caller scales them.
+// The sums of a stretch of depth end in memory (L1), where the caller scales them; those of a group in int8 are scaled on their way there.
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 
@@ -116,7 +117,7 @@ void widened_steps(const LowTile& tile, float* sums) {
 
 // extra: what the end of the loop needs.
 #define EVOLORA_OPERANDS(extra)                                                                                                   \
-  : [panel] "+r"(panel), [k] "+r"(k), [end] "+r"(end) \
+  : [panel] "+&r"(panel), [k] "+&r"(k), [end] "+&r"(end) \
   : [extra] "r"(extra), [r0] "r"(tile.rows[0]), [r1] "r"(tile.rows[1]), [r2] "r"(tile.rows[2]), [r3] "r"(tile.rows[3]), \
     [r4] "r"(tile.rows[4]), [r5] "r"(tile.rows[5]), [r6] "r"(tile.rows[6]), [r7] "r"(tile.rows[7]) \
   : "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", \
@@ -181,22 +182,25 @@ void widened_steps(const LowTile& tile, float* sums) {
 EVOLORA_DOT_STEPS(bf16_dot_steps, "vdpbf16ps")
 EVOLORA_DOT_STEPS(int8_dot_steps, "vpdpbusd")
 
-// The first 2 of the 8 rows alone.
-template <int kVectors>
-void int8_dot_steps2(const LowTile& tile, float* sums) {
+// The first 2 or 4 of the 8 rows alone.
+template <int kRows, int kVectors>
+void int8_dot_few(const LowTile& tile, float* sums) {
+  static_assert(kRows == 2 || kRows == 4);
   const std::byte* panel = tile.panel;
   std::int64_t k = 0;
   std::int64_t end = 4 * tile.steps;
-  if constexpr (kVectors == 1) {
-    EVOLORA_LOOP(EVOLORA_ZERO8, EVOLORA_LOAD1, 64, EVOLORA_ROW1("vpdpbusd", 0, 8) EVOLORA_ROW1("vpdpbusd", 1, 9), EVOLORA_STORE8, sums);
-  }
-  if constexpr (kVectors == 2) {
-    EVOLORA_LOOP(EVOLORA_ZERO8, EVOLORA_LOAD2, 128, EVOLORA_ROW2("vpdpbusd", 0, 8, 9) EVOLORA_ROW2("vpdpbusd", 1, 10, 11), EVOLORA_STORE8, sums);
-  }
-  if constexpr (kVectors == 3) {
-    EVOLORA_LOOP(EVOLORA_ZERO8, EVOLORA_LOAD3, 192, EVOLORA_ROW3("vpdpbusd", 0, 8, 9, 10) EVOLORA_ROW3("vpdpbusd", 1, 11, 12, 13), EVOLORA_STORE8,
-                 sums);
-  }
+#define EVOLORA_TWO1 EVOLORA_ROW1("vpdpbusd", 0, 8) EVOLORA_ROW1("vpdpbusd", 1, 9)
+#define EVOLORA_TWO2 EVOLORA_ROW2("vpdpbusd", 0, 8, 9) EVOLORA_ROW2("vpdpbusd", 1, 10, 11)
+#define EVOLORA_TWO3 EVOLORA_ROW3("vpdpbusd", 0, 8, 9, 10) EVOLORA_ROW3("vpdpbusd", 1, 11, 12, 13)
+#define EVOLORA_FOUR1 EVOLORA_TWO1 EVOLORA_ROW1("vpdpbusd", 2, 10) EVOLORA_ROW1("vpdpbusd", 3, 11)
+#define EVOLORA_FOUR2 EVOLORA_TWO2 EVOLORA_ROW2("vpdpbusd", 2, 12, 13) EVOLORA_ROW2("vpdpbusd", 3, 14, 15)
+#define EVOLORA_FOUR3 EVOLORA_TWO3 EVOLORA_ROW3("vpdpbusd", 2, 14, 15, 16) EVOLORA_ROW3("vpdpbusd", 3, 17, 18, 19)
+  if constexpr (kVectors == 1 && kRows == 2) EVOLORA_LOOP(EVOLORA_ZERO8, EVOLORA_LOAD1, 64, EVOLORA_TWO1, EVOLORA_STORE8, sums);
+  if constexpr (kVectors == 2 && kRows == 2) EVOLORA_LOOP(EVOLORA_ZERO8, EVOLORA_LOAD2, 128, EVOLORA_TWO2, EVOLORA_STORE8, sums);
+  if constexpr (kVectors == 3 && kRows == 2) EVOLORA_LOOP(EVOLORA_ZERO8, EVOLORA_LOAD3, 192, EVOLORA_TWO3, EVOLORA_STORE8, sums);
+  if constexpr (kVectors == 1 && kRows == 4) EVOLORA_LOOP(EVOLORA_ZERO8, EVOLORA_LOAD1, 64, EVOLORA_FOUR1, EVOLORA_STORE8, sums);
+  if constexpr (kVectors == 2 && kRows == 4) EVOLORA_LOOP(EVOLORA_ZERO8, EVOLORA_LOAD2, 128, EVOLORA_FOUR2, EVOLORA_STORE8, sums);
+  if constexpr (kVectors == 3 && kRows == 4) EVOLORA_LOOP(EVOLORA_ZERO16, EVOLORA_LOAD3, 192, EVOLORA_FOUR3, EVOLORA_STORE16, sums);
 }
 
 // The end of a group in int8: the accumulators are scaled on their way to the totals, by what Int8Scales points to (its fields in order: panel, k and
@@ -241,6 +245,9 @@ void int8_dot_steps2(const LowTile& tile, float* sums) {
   EVOLORA_ADD_ROW3(3, 17, 18, 19, 9, 10, 11)  \
   EVOLORA_ADD_ROW3(4, 20, 21, 22, 12, 13, 14) \
   EVOLORA_ADD_ROW3(5, 23, 24, 25, 15, 16, 17) EVOLORA_ADD_ROW3(6, 26, 27, 28, 18, 19, 20) EVOLORA_ADD_ROW3(7, 29, 30, 31, 21, 22, 23)
+
+static_assert(offsetof(Int8Scales, biases) == 8 && offsetof(Int8Scales, totals) == 16 && offsetof(Int8Scales, row_scales) == 24 &&
+              offsetof(Int8Scales, row_sums) == 32);
 
 // int8_group (low_int8-inl.h) with these instructions.
 template <int kVectors>
@@ -290,7 +297,10 @@ LowSteps bf16_steps() {
 template <bool kIntegers, int kVectors>
 LowSteps int8_steps([[maybe_unused]] int rows) {
 #ifdef EVOLORA_DOT_INSTRUCTIONS
-  if constexpr (kIntegers) return rows <= 2 ? int8_dot_steps2<kVectors> : int8_dot_steps<kVectors>;
+  if constexpr (kIntegers) {
+    if (rows <= 2) return int8_dot_few<2, kVectors>;
+    return rows <= 4 ? int8_dot_few<4, kVectors> : int8_dot_steps<kVectors>;
+  }
 #endif
   return widened_steps<true, kVectors>;
 }

@@ -50,7 +50,7 @@ std::int64_t total_depth(std::span<const Term> terms) {
   return depth;
 }
 
-// Depth of fp32 arithmetic that takes as long. Two bf16 or four int8 multiply-adds take the time of one; int8 loses a third of that to its scales.
+// Depth of fp32 arithmetic that takes as long. Two bf16 or four int8 multiply-adds take the time of one; int8 loses a quarter of that to its scales.
 std::int64_t effective_depth(const Product& product) {
   const std::int64_t speed = product.arithmetic == Arithmetic::kInt8 ? 3 : 2;
   return total_depth(product.terms) + divide_up(total_depth(product.low_terms), speed);
