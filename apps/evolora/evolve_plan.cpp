@@ -41,7 +41,7 @@ Result<SearchPlan> make_search_plan(const EvolveArguments& a, const TrainFlags& 
   TRY(check_range("--pairs", a.pairs, 0, 100));
   TRY(check_range("--rows", a.rows, 0, 1 << 16));
   TRY(check_range("--confirm-pairs", a.confirm_pairs, static_cast<std::int64_t>(kFewestPairs), 1000));
-  if (a.max_confirm_pairs != 0) TRY(check_range("--max-confirm-pairs", a.max_confirm_pairs, a.confirm_pairs, 1000));
+  if (a.max_confirm_pairs != 0) TRY(check_range("--max-confirm-pairs (from --confirm-pairs on)", a.max_confirm_pairs, a.confirm_pairs, 1000));
   TRY(check_range("--finalists", a.finalists, 0, 100));
   if (a.seed < 0) return Error{ErrorCode::kUsage, fmt::format("--seed: expected a whole number, 0 or more, got {}", a.seed)};
   if (!(a.budget_seconds >= 0 && a.budget_seconds <= 1e9)) {

@@ -142,7 +142,7 @@ Status plan_mlx_pack(const EvolveArguments& a, const TrainFlags& flags, const Js
 }  // namespace
 
 Status plan_pack_search(const EvolveArguments& a, const TrainFlags& flags, FileSystem& files, SearchPlan& plan) {
-  if (a.keep_arithmetic) return Error{ErrorCode::kUsage, "--keep-arithmetic: packs compute in fp32 as it is; leave it out"};
+  if (a.keep_arithmetic) return Error{ErrorCode::kUsage, "--keep-arithmetic: expected a search of recipes; leave it out with --pack"};
   if (a.max_confirm_pairs != 0) {
     return Error{ErrorCode::kUsage, "--max-confirm-pairs: a pack is confirmed in --confirm-pairs pairs of trainings; leave it out"};
   }

@@ -96,7 +96,8 @@ Command add_evolve_run(CLI::App& evolve) {
   add_value(*app, "--pairs", a->pairs,
             "Pairs in which a candidate is judged: of trainings, or of processes that call kernels [3; with --pack 9, for mlx 5]");
   add_value(*app, "--rows", a->rows, "With --pack: tokens of the calls that kernels are measured by; a confirmation's have about 0.8 as many [256]");
-  add_value(*app, "--confirm-pairs", a->confirm_pairs, "Pairs of trainings in which a finalist is confirmed on held-out data [10]");
+  add_value(*app, "--confirm-pairs", a->confirm_pairs,
+            "Pairs of trainings in which a finalist is confirmed on held-out data; of a recipe at first [10]");
   add_value(*app, "--max-confirm-pairs", a->max_confirm_pairs,
             "Pairs up to which a recipe's confirmation goes on that is not decided and probably will be [4 x --confirm-pairs]");
   add_value(*app, "--finalists", a->finalists,
@@ -107,7 +108,7 @@ Command add_evolve_run(CLI::App& evolve) {
   add_value(*app, "--progress-margin", a->progress_margin, "How far the loss falls must be equal within this [1%]");
   add_llm_flags(*app, a->llm);
   app->add_flag("--keep-arithmetic", a->keep_arithmetic,
-                "Search only recipes that compute with the start's precision: no bf16 or int8 instead of fp32");
+                "Search only recipes whose products are computed in the start's arithmetic: no bf16 or int8 instead of fp32");
   app->add_flag("--kernel-genes", a->kernel_genes, "Search the reference kernels too: slow, for trying out the search");
   app->add_flag("--kernels-only", a->kernels_only, "With --pack: judge and confirm kernels alone, without training");
   app->add_flag("--unsafe-no-sandbox", a->unsafe_no_sandbox, "With --pack, without a sandbox: only for sources you would run yourself");

@@ -18,8 +18,8 @@ void print_search_state(const SearchPlan& plan, const SearchState& state) {
   }
   const auto all = finalists(plan, state);
   if (all.empty()) return;
-  fmt::print("\n{} ({} that the search never saw; p adjusted for {} finalists)\n", styled(Style::kBold, "Confirmation"), unseen_text(plan),
-             all.size());
+  fmt::print("\n{} ({} that the search never saw; p adjusted for {})\n", styled(Style::kBold, "Confirmation"), unseen_text(plan),
+             adjusted_text(plan, all.size()));
   for (const Finalist& finalist : all) {
     const std::string name = fmt::format("{} {}", plan.proposers[static_cast<std::size_t>(finalist.run)], finalist.number);
     if (!finalist.confirmation) {

@@ -57,7 +57,10 @@ class RecipeJudge : public Judge {
     BenchPlan plan = TRY(bench_plan(candidate, seed, folder, "confirm"));
     plan.common["batch_size"] = confirm_batch_size(settings_.common);
     plan.looks = confirm_looks(settings_);
-    plan.futility = plan.looks.size() > 1;
+    if (plan.looks.size() > 1) {
+      plan.futility = true;
+      if (settings_.objective != Objective::kBoth) plan.wanted = word(settings_.objective);
+    }
     plan.timeout_seconds = trial_seconds_limit(settings_, 0);  // other batches: what the search knows of times does not bind them
     std::vector<TrialRecord> records = TRY(records_of(folder, plan));
     BenchObserver silent;

@@ -24,7 +24,13 @@ Result<SearchSubject> recipe_candidates(const SearchPlan& plan, const std::strin
   subject.space = recipe_space(threads.get<int>(), kernels ? KernelGenes::kSlots : KernelGenes::kNone);
   if (plan.judge.value("keep_arithmetic", Json(false)) == true) {
     const Genome start = TRY(subject.space.canonical(plan.start.genome));
-    keep_values(subject.space, inexact_recipe_genes(), start);
+    for (const std::string& gene : plan.inexact_genes) {
+      const Gene* known = subject.space.find(gene);
+      if (known != nullptr && known->kind == GeneKind::kChoice && start.contains(gene)) continue;
+      return Error{ErrorCode::kBadData,
+                   fmt::format("{}: plan field 'inexact_genes': expected genes of recipes that are choices, got '{}'", source, gene)};
+    }
+    keep_values(subject.space, plan.inexact_genes, start);
   }
   return subject;
 }

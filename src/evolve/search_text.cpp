@@ -104,6 +104,11 @@ std::string genome_difference(const Genome& from, const Genome& to) {
   return out.empty() ? "nothing" : out;
 }
 
+std::string adjusted_text(const SearchPlan& plan, std::size_t finalists) {
+  return fmt::format("{} finalist{} (Holm){}", finalists, finalists == 1 ? "" : "s",
+                     plan.confirm_looks > 1 ? fmt::format(" and {} looks (Bonferroni)", plan.confirm_looks) : "");
+}
+
 const char* unseen_text(const SearchPlan& plan) { return searches_pack(plan) ? "shapes, inputs and seeds" : "data, seeds and batches"; }
 
 std::string result_text(const Finalist& finalist, const std::vector<Finalist>& all) {

@@ -32,6 +32,8 @@ std::string genome_text(const Genome& genome);
 std::string genome_difference(const Genome& from, const Genome& to);
 // The same of candidates; "other code" where sources differ as well.
 std::string candidate_difference(const Candidate& from, const Candidate& to);
+// What a confirmation's p is adjusted for, such as "2 finalists (Holm) and 3 looks (Bonferroni)".
+std::string adjusted_text(const SearchPlan& plan, std::size_t finalists);
 // What a confirmation measures on: "data, seeds and batches", or of packs "shapes, inputs and seeds".
 const char* unseen_text(const SearchPlan& plan);
 // "confirmed", why not, or that it is not decided: of one of all finalists.

@@ -58,7 +58,10 @@ Json plan_to_json(const BenchPlan& plan) {
               {"data_sha256", plan.data_sha256},
               {"versions", plan.versions},
               {"machine", plan.machine}};
-  if (plan.futility) out["futility"] = true;  // other plans stay as they were, to the byte
+  // Other plans stay as they were, to the byte.
+  if (plan.futility) out["futility"] = true;
+  if (!plan.wanted.empty()) out["wanted"] = plan.wanted;
+  if (plan.looks.size() > 1 && plan.gate_spending) out["gate_spending"] = true;
   return out;
 }
 
@@ -87,6 +90,12 @@ Result<BenchPlan> plan_from_json(const Json& json, const std::string& source) {
   const Json futility = json.value("futility", Json(false));
   if (!futility.is_boolean()) return unfit_field(source, "futility", "true or false");
   plan.futility = futility.get<bool>();
+  const Json wanted = json.value("wanted", Json(""));
+  if (wanted != "" && wanted != "speed" && wanted != "memory") return unfit_field(source, "wanted", "speed or memory");
+  plan.wanted = wanted.get<std::string>();
+  const Json gate_spending = json.value("gate_spending", Json(false));
+  if (!gate_spending.is_boolean()) return unfit_field(source, "gate_spending", "true or false");
+  plan.gate_spending = gate_spending.get<bool>();
   plan.trials = static_cast<std::size_t>(TRY(count_of(json, source, "trials")));
   plan.timeout_seconds = TRY(number_of(json, source, "timeout_seconds", 0, 1e9));
   plan.model_sha256 = TRY(text_of(json, source, "model_sha256"));
@@ -111,7 +120,7 @@ std::vector<LookLevels> look_levels(const BenchPlan& plan) {
   const std::vector<double> claims = spending_levels(plan.rules.alpha, fractions);
   const std::vector<double> gates = spending_levels(2 * kGateAlpha, fractions, pocock_spent);  // two-sided, of which a gate's side has half
   std::vector<LookLevels> levels;
-  for (std::size_t look = 0; look < plan.looks.size(); ++look) levels.push_back({claims[look], gates[look] / 2});
+  for (std::size_t look = 0; look < plan.looks.size(); ++look) levels.push_back({claims[look], plan.gate_spending ? gates[look] / 2 : kGateAlpha});
   return levels;
 }
 

@@ -63,9 +63,19 @@ TEST(BenchPlan, SurvivesJsonAndHasAStableDigest) {
   plan.precision = 0.02;
   EXPECT_FALSE(plan_to_json(plan).contains("futility"));
   plan.futility = true;
+  plan.wanted = "memory";
   const auto again = plan_from_json(Json::parse(plan_to_json(plan).dump(2)), "plan.json");
   ASSERT_TRUE(again.ok()) << again.error().message;
   EXPECT_EQ(plan_digest(*again), plan_digest(plan));
+  EXPECT_TRUE(again->gate_spending);
+  // A plan of several looks from before gates paid for them.
+  Json old = plan_to_json(plan);
+  old.erase("gate_spending");
+  const auto full = plan_from_json(old, "plan.json");
+  ASSERT_TRUE(full.ok());
+  EXPECT_EQ(plan_to_json(*full), old);
+  EXPECT_EQ(look_levels(*full).front().gate, kGateAlpha);
+  EXPECT_LT(look_levels(*again).front().gate, kGateAlpha / 2);
   plan.rules.loss_margin = 0.02;
   EXPECT_NE(plan_digest(*again), plan_digest(plan));
 }
@@ -77,6 +87,8 @@ TEST(BenchPlan, DamageIsNamed) {
                                    {"design", "x"},
                                    {"precision", -1},
                                    {"futility", 1},
+                                   {"wanted", "joy"},
+                                   {"gate_spending", 1},
                                    {"rules", Json::object()},
                                    {"seed", -1}}) {
     Json bad = good;
@@ -143,6 +155,23 @@ TEST(Assess, FutilityEndsABenchThatTheRestWouldNotDecide) {
     EXPECT_EQ(ended.verdict.decision, Decision::kInconclusive) << ended.verdict.reason;
     EXPECT_EQ(ended.finished, spread > 0.5) << ended.verdict.reason;
   }
+}
+
+// A plan that wants one claim does not end early with the other.
+TEST(Assess, OnlyTheWantedClaimEndsABenchEarly) {
+  BenchPlan plan = plan_with({6, 12});
+  Records records(plan);
+  for (std::size_t pair = 0; pair <= 6; ++pair) {
+    records.add_pair(pair, pair % 2 == 0 ? 2.05 : 2.11, 2);
+    records.all.back().sample.peak_bytes = 5e7;
+  }
+  const auto decided = [&] { return assess(plan, records.all).verdict.decision == Decision::kAccept; };
+  EXPECT_TRUE(decided());
+  plan.wanted = "memory";
+  EXPECT_TRUE(decided());
+  plan.wanted = "speed";
+  EXPECT_FALSE(decided());
+  EXPECT_FALSE(assess(plan, records.all).finished);
 }
 
 TEST(Assess, AHopelessArmEndsTheBench) {

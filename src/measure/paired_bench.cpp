@@ -30,13 +30,20 @@ bool precise_enough(const BenchPlan& plan, const Verdict& verdict) {
   return reach <= std::log1p(plan.precision);
 }
 
-// Would all pairs of the plan probably not be enough to accept, as far as these say? What they say is judged as the last look would judge it. Ending
-// here never accepts anything, so it costs power and no error.
+// Would all pairs of the plan probably not be enough to accept? Judged by the levels of the last look. Ending here never accepts anything, so it
+// costs power and no error.
 bool futile(const BenchPlan& plan, std::span<const PairRecords> seen, LookLevels last) {
   if (!plan.futility) return false;
-  const Verdict verdict = judge_pairs(samples_of(seen), failures_of(seen), plan.rules, last);
-  if (verdict.decision != Decision::kInconclusive) return verdict.decision == Decision::kReject;
-  return !verdict.more_pairs || verdict.pairs + *verdict.more_pairs > plan.looks.back();
+  const Verdict verdict = judge_pairs(samples_of(seen), failures_of(seen), plan.rules, last, false);
+  if (verdict.decision == Decision::kReject) return true;
+  const auto pairs = pairs_to_accept(verdict, plan.rules, plan.wanted);
+  return !pairs || *pairs > plan.looks.back();
+}
+
+// Is what the look decides what the bench is for? To accept for another claim than the wanted one would leave that one's question open.
+bool decides(const BenchPlan& plan, const Verdict& verdict) {
+  if (verdict.decision != Decision::kAccept || plan.wanted.empty()) return verdict.decision != Decision::kInconclusive;
+  return std::any_of(verdict.claims.begin(), verdict.claims.end(), [&](const Claim& claim) { return claim.name == plan.wanted && claim.better; });
 }
 
 // Complete pairs without the warm-up, up to a number of the plan.
@@ -71,7 +78,7 @@ Assessment assess(const BenchPlan& plan, std::span<const TrialRecord> records) {
     }
     const Verdict verdict = judge_pairs(samples_of(seen), failures_of(seen), plan.rules, levels[look]);
     const bool last = look + 1 == plan.looks.size();
-    if (last || verdict.decision != Decision::kInconclusive || precise_enough(plan, verdict) || futile(plan, seen, levels.back())) {
+    if (last || decides(plan, verdict) || precise_enough(plan, verdict) || futile(plan, seen, levels.back())) {
       return {verdict, true};
     }
   }

@@ -122,6 +122,10 @@ inline constexpr std::size_t kFewestPairs = 5;
 Verdict judge_pairs(std::span<const SamplePair> pairs, const TrialFailures& failures, const VerdictRules& rules, LookLevels levels,
                     bool shown = true);
 
+// Pairs in all after which the candidate would probably be accepted at this verdict's levels, if it is one standard error better than it looks in
+// everything that is not shown yet; nothing: that would not do, or takes more than 10 000. wanted: the claim that has to be shown; empty: any.
+std::optional<std::size_t> pairs_to_accept(const Verdict& verdict, const VerdictRules& rules, const std::string& wanted);
+
 nlohmann::ordered_json verdict_to_json(const Verdict& verdict);
 
 }  // namespace evolora

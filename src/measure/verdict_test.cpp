@@ -235,6 +235,22 @@ TEST(VerdictErrorRates, StoppingEarlyDoesNotRaiseThem) {
       << "peeking without spending should do harm; if not, this test sees nothing";
 }
 
+// What is one standard error from acceptance is not given up; what is on the wrong side of a margin, or would take longer than there is, is.
+TEST(Verdict, PairsToAcceptAreOptimisticAndOnlyThat) {
+  const auto needed = [](const World& world, const char* wanted) {
+    const Verdict verdict = judge_pairs(Bench(world, 3).pairs(10), {}, {}, {kAlpha}, false);
+    return pairs_to_accept(verdict, {}, wanted);
+  };
+  EXPECT_EQ(needed({.speedup = 1.5}, ""), 10U);
+  EXPECT_EQ(needed({.speedup = 1.5}, "speed"), 10U);
+  EXPECT_FALSE(needed({.speedup = 1.5, .memory_noise = 1e-4}, "memory").has_value());
+  EXPECT_FALSE(needed({.speedup = 1.5, .loss_noise = 1e-3, .loss_shift = 0.02}, "speed").has_value());
+  const auto open = needed({.speedup = 1.5, .loss_noise = 0.02, .loss_shift = 0.005}, "speed");
+  ASSERT_TRUE(open.has_value());
+  EXPECT_GT(*open, 10U);
+  EXPECT_LT(*open, 200U);
+}
+
 // Trainings that differ by just the margin are called equal in 5 % of benches, however often these are looked at.
 TEST(VerdictErrorRates, LooksTogetherCallUnequalTrainingsEqualAsOftenAsOne) {
   constexpr int kRounds = 4000;

@@ -1,5 +1,6 @@
 // A plan as commands for a shell.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "report/bench_report.h"
 
@@ -26,6 +27,11 @@ std::string reproduce_commands(const BenchPlan& plan) {
     text += fmt::format(" --precision {} --max-pairs {}", plan.precision, plan.looks.back());
   } else {
     text += fmt::format(" --pairs {}", plan.looks.back());
+    if (plan.looks.size() > 1) {
+      text = fmt::format("# The bench was looked at after {} pairs and ended where that decided; this looks once, after the last.\n",
+                         fmt::join(plan.looks, ", ")) +
+             text;
+    }
   }
   const VerdictRules& rules = plan.rules;
   text += fmt::format(

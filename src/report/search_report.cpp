@@ -76,8 +76,8 @@ void write_confirmations(const OpenedSearch& search, const std::vector<Finalist>
   page.heading("Confirmation");
   page.paragraph(
       fmt::format("The best of each run, measured on {} that the search never saw. p is one-sided, that the gain is not above {:.3g} %, adjusted "
-                  "for {} finalists (Holm).",
-                  unseen_text(search.plan), 100 * search.plan.min_effect, all.size()));
+                  "for {}.",
+                  unseen_text(search.plan), 100 * search.plan.min_effect, adjusted_text(search.plan, all.size())));
   Table table{
       .caption = "Finalists", .header = {"finalist", "change", "pairs", "speed", "memory", "p", "result"}, .text_columns = 2, .last_is_text = true};
   for (const Finalist& finalist : all) {

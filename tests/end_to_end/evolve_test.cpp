@@ -88,7 +88,7 @@ TEST_F(CliEvolve, MistakesAreSaidInOneLine) {
       {evolve({"--threads", "2"}), "threads: the search decides it"},
       {evolve({"--objective", "joy"}), "speed, memory or both"},
       {evolve({"--confirm-pairs", "2"}), "--confirm-pairs: expected"},
-      {evolve({"--max-confirm-pairs", "4"}), "--max-confirm-pairs: expected a whole number from 5"},
+      {evolve({"--max-confirm-pairs", "4"}), "--max-confirm-pairs (from --confirm-pairs on): expected a whole number from 5"},
       {evolve({"--batch-size", "20"}), "a batch needs"},
       {evolve({"--islnds", "2"}), "did you mean"},
   };
