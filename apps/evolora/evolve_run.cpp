@@ -97,9 +97,9 @@ Command add_evolve_run(CLI::App& evolve) {
             "Pairs in which a candidate is judged: of trainings, or of processes that call kernels [3; with --pack 9, for mlx 5]");
   add_value(*app, "--rows", a->rows, "With --pack: tokens of the calls that kernels are measured by; a confirmation's have about 0.8 as many [256]");
   add_value(*app, "--confirm-pairs", a->confirm_pairs,
-            "Pairs of trainings in which a finalist is confirmed on held-out data; of a recipe at first [10]");
+            "Pairs of trainings in which a finalist is confirmed on held-out data; a recipe's confirmation may take more [10]");
   add_value(*app, "--max-confirm-pairs", a->max_confirm_pairs,
-            "Pairs up to which a recipe's confirmation goes on that is not decided and probably will be [4 x --confirm-pairs]");
+            "Pairs up to which a recipe's confirmation goes on that is not decided and can still be accepted [4 x --confirm-pairs]");
   add_value(*app, "--finalists", a->finalists,
             "Best of each search that are confirmed, and if all lowered the arithmetic the best that did not [3; 1 with --compare]");
   add_value(*app, "--memory-may-grow", a->memory_may_grow, "Memory that a faster recipe may cost [50%; 2% when memory counts]");

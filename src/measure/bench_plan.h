@@ -27,9 +27,9 @@ struct BenchPlan {
   std::vector<std::size_t> looks;  // paired: pairs after which the verdict is looked at; the last is the most that are run
   double precision = 0;            // paired: stop when the speed ratio is known to +-this; 0: only at the end
   bool futility = false;           // paired: stop at a look from where the last one would probably not accept the candidate
-  std::string wanted;              // paired: the claim ("speed", "memory") without which no look before the last accepts; empty: any will do
-  bool gate_spending = true;       // paired: gates pay for looks as claims do; older plans of several looks do not say so and did not
-  std::size_t trials = 5;          // sequential: per arm
+  std::string wanted;         // paired: the claim ("speed", "memory") that has to be shown for a look before the last to accept; empty: any will do
+  bool gate_spending = true;  // paired: gates pay for looks as claims do; older plans of several looks do not say so and did not
+  std::size_t trials = 5;     // sequential: per arm
   double timeout_seconds = 0;
   std::string model_sha256;
   std::string data_sha256;

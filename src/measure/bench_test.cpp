@@ -157,6 +157,21 @@ TEST(Assess, FutilityEndsABenchThatTheRestWouldNotDecide) {
   }
 }
 
+// A failed trial of the candidate speaks against it whatever the others show: a plan for futility does not go on.
+TEST(Assess, AFailedTrialIsFutile) {
+  BenchPlan plan = plan_with({6, 12});
+  Records records(plan);
+  for (std::size_t pair = 0; pair <= 6; ++pair) records.add_pair(pair, 3, 2);
+  records.all[3].status = TrialStatus::kFailed;
+  records.all[3].role = ArmRole::kCandidate;
+  records.all[2].role = ArmRole::kBaseline;
+  EXPECT_FALSE(assess(plan, records.all).finished);
+  plan.futility = true;
+  const Assessment ended = assess(plan, records.all);
+  EXPECT_TRUE(ended.finished);
+  EXPECT_EQ(ended.verdict.decision, Decision::kInconclusive) << ended.verdict.reason;
+}
+
 // A plan that wants one claim does not end early with the other.
 TEST(Assess, OnlyTheWantedClaimEndsABenchEarly) {
   BenchPlan plan = plan_with({6, 12});

@@ -30,11 +30,13 @@ bool precise_enough(const BenchPlan& plan, const Verdict& verdict) {
   return reach <= std::log1p(plan.precision);
 }
 
-// Would all pairs of the plan probably not be enough to accept? Judged by the levels of the last look. Ending here never accepts anything, so it
-// costs power and no error.
+// Would all pairs of the plan probably not be enough to accept for the wanted claim? Judged by the levels of the last look. To end here costs power
+// and no error.
 bool futile(const BenchPlan& plan, std::span<const PairRecords> seen, LookLevels last) {
   if (!plan.futility) return false;
-  const Verdict verdict = judge_pairs(samples_of(seen), failures_of(seen), plan.rules, last, false);
+  const TrialFailures failures = failures_of(seen);
+  if (failures.candidate_failed + failures.candidate_invalid + failures.baseline_invalid > 0) return true;
+  const Verdict verdict = judge_pairs(samples_of(seen), failures, plan.rules, last, false);
   if (verdict.decision == Decision::kReject) return true;
   const auto pairs = pairs_to_accept(verdict, plan.rules, plan.wanted);
   return !pairs || *pairs > plan.looks.back();

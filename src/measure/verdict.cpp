@@ -387,6 +387,9 @@ std::optional<std::size_t> pairs_to_accept(const Verdict& verdict, const Verdict
   if (verdict.pairs < 2) return kFewestPairs;
   std::vector<std::optional<std::size_t>> all = {verdict.pairs};
   const double root = std::sqrt(static_cast<double>(verdict.pairs));
+  const bool any_better = std::any_of(verdict.claims.begin(), verdict.claims.end(), [](const Claim& claim) { return claim.better; });
+  // Holm's stricter step, unless the other claim has taken it.
+  const double gain_level = verdict.level / (any_better ? 2 : 4);
   const auto above = [&](const Claim& claim, double limit, double level) -> std::optional<std::size_t> {
     const double distance = claim.log_mean + claim.log_sd / root - limit;
     return distance > 0 ? needed_for_t(distance, claim.log_sd, level, kPower, kMostPairs) : std::nullopt;
@@ -395,18 +398,18 @@ std::optional<std::size_t> pairs_to_accept(const Verdict& verdict, const Verdict
     if (gate.state == GateState::kFail) return std::nullopt;
     if (gate.state != GateState::kOpen || gate.n < 2) continue;
     const double margin = gate.name == "progress" ? rules.progress_margin : rules.loss_margin;
-    const double difference = std::max(0.0, std::abs(gate.mean) - gate.sd / root);
+    const double difference = std::max(0.0, std::abs(gate.mean) - gate.sd / std::sqrt(static_cast<double>(gate.n)));
     all.push_back(difference < margin ? needed_for_tost(difference, margin, gate.sd, verdict.gate_level, kPower, kMostPairs) : std::nullopt);
   }
   std::optional<std::size_t> gain;
   for (const Claim& claim : verdict.claims) {
     if (!claim.not_worse) all.push_back(above(claim, std::log1p(-rules.regression_margin), verdict.level / 2));
     if (!wanted.empty() && claim.name != wanted) continue;
-    const auto pairs = claim.better ? verdict.pairs : above(claim, std::log1p(rules.min_effect), verdict.level / 4);
+    const auto pairs = claim.better ? verdict.pairs : above(claim, std::log1p(rules.min_effect), gain_level);
     if (pairs && (!gain || *pairs < *gain)) gain = pairs;
   }
   all.push_back(gain);
-  std::size_t most = 0;
+  std::size_t most = kFewestPairs;
   for (const auto& pairs : all) {
     if (!pairs) return std::nullopt;
     most = std::max(most, *pairs);

@@ -235,20 +235,37 @@ TEST(VerdictErrorRates, StoppingEarlyDoesNotRaiseThem) {
       << "peeking without spending should do harm; if not, this test sees nothing";
 }
 
-// What is one standard error from acceptance is not given up; what is on the wrong side of a margin, or would take longer than there is, is.
-TEST(Verdict, PairsToAcceptAreOptimisticAndOnlyThat) {
-  const auto needed = [](const World& world, const char* wanted) {
-    const Verdict verdict = judge_pairs(Bench(world, 3).pairs(10), {}, {}, {kAlpha}, false);
-    return pairs_to_accept(verdict, {}, wanted);
-  };
-  EXPECT_EQ(needed({.speedup = 1.5}, ""), 10U);
-  EXPECT_EQ(needed({.speedup = 1.5}, "speed"), 10U);
-  EXPECT_FALSE(needed({.speedup = 1.5, .memory_noise = 1e-4}, "memory").has_value());
-  EXPECT_FALSE(needed({.speedup = 1.5, .loss_noise = 1e-3, .loss_shift = 0.02}, "speed").has_value());
-  const auto open = needed({.speedup = 1.5, .loss_noise = 0.02, .loss_shift = 0.005}, "speed");
-  ASSERT_TRUE(open.has_value());
-  EXPECT_GT(*open, 10U);
-  EXPECT_LT(*open, 200U);
+// Everything that is not shown is taken to be one standard error better than it looks: a gate's difference, a claim's gain.
+TEST(Verdict, PairsToAcceptAreOptimisticByOneStandardError) {
+  constexpr std::size_t kPairs = 16;
+  Verdict verdict{.pairs = kPairs, .level = kAlpha};
+  verdict.claims = {{.name = "speed", .better = true, .not_worse = true}, {.name = "memory", .not_worse = true}};
+  EXPECT_EQ(pairs_to_accept(verdict, {}, "speed"), kPairs);
+  EXPECT_EQ(pairs_to_accept(verdict, {}, ""), kPairs);
+
+  Gate gate{.name = "progress", .state = GateState::kOpen, .n = kPairs, .mean = -0.008, .sd = 0.012};  // standard error 0.003
+  verdict.gates = {gate};
+  EXPECT_EQ(pairs_to_accept(verdict, {}, "speed"), needed_for_tost(0.005, 0.01, 0.012, kGateAlpha, 0.8, 10000));
+  verdict.gates[0].mean = 0.0131;  // more than one standard error outside
+  EXPECT_FALSE(pairs_to_accept(verdict, {}, "speed").has_value());
+  verdict.gates[0].mean = 0.0125;
+  EXPECT_TRUE(pairs_to_accept(verdict, {}, "speed").has_value());
+  verdict.gates[0].state = GateState::kFail;
+  EXPECT_FALSE(pairs_to_accept(verdict, {}, "speed").has_value());
+
+  verdict.gates.clear();
+  Claim& memory = verdict.claims[1];
+  memory.log_sd = 0.04;  // standard error 0.01
+  memory.log_mean = std::log(1.01) + 0.02;
+  EXPECT_EQ(pairs_to_accept(verdict, {}, "memory"), needed_for_t(0.03, 0.04, kAlpha / 2, 0.8, 10000));
+  verdict.claims[0].better = false;
+  EXPECT_EQ(pairs_to_accept(verdict, {}, "memory"), needed_for_t(0.03, 0.04, kAlpha / 4, 0.8, 10000));
+  memory.log_mean = std::log(1.01) - 0.011;
+  EXPECT_FALSE(pairs_to_accept(verdict, {}, "memory").has_value());
+  verdict.claims[0].better = true;
+  memory.not_worse = false;
+  memory.log_mean = std::log(0.98) - 0.011;
+  EXPECT_FALSE(pairs_to_accept(verdict, {}, "speed").has_value());
 }
 
 // Trainings that differ by just the margin are called equal in 5 % of benches, however often these are looked at.

@@ -48,7 +48,10 @@ Figure claims_figure(const Verdict& verdict, const VerdictRules& rules) {
 
 // Equivalence gates; the others compare whole numbers and have no interval.
 std::optional<Figure> gates_figure(const Verdict& verdict, const VerdictRules& rules) {
-  Table table{.caption = "Equivalence", .header = {"gate", "state", "pairs", "difference", "90 % interval from", "to", "p"}, .text_columns = 2};
+  Table table{
+      .caption = "Equivalence",
+      .header = {"gate", "state", "pairs", "difference", fmt::format("{:.4g} % interval from", 100 * (1 - 2 * verdict.gate_level)), "to", "p"},
+      .text_columns = 2};
   Json rows = Json::array();
   for (const Gate& gate : verdict.gates) {
     const bool is_loss = gate.name == "train_loss" || gate.name == "val_loss";

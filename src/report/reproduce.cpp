@@ -28,7 +28,7 @@ std::string reproduce_commands(const BenchPlan& plan) {
   } else {
     text += fmt::format(" --pairs {}", plan.looks.back());
     if (plan.looks.size() > 1) {
-      text = fmt::format("# The bench was looked at after {} pairs and ended where that decided; this looks once, after the last.\n",
+      text = fmt::format("# The bench was looked at after {} pairs and may have ended early; this looks once, after the last.\n",
                          fmt::join(plan.looks, ", ")) +
              text;
     }
