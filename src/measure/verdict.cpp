@@ -229,9 +229,13 @@ std::optional<std::size_t> pairs_not_worse(const Claim& claim, const VerdictRule
 }
 
 std::optional<std::size_t> pairs_for(const Gate& gate, const VerdictRules& rules, double level) {
-  const double margin = gate.name == "progress" ? rules.progress_margin : rules.loss_margin;
+  const double margin = margin_of(gate, rules);
   if (std::abs(gate.mean) < margin) return needed_for_tost(gate.mean, margin, gate.sd, level, kPower, kMostPairs);
   return needed_for_t(std::abs(gate.mean) - margin, gate.sd, level / 2, kPower, kMostPairs);
+}
+
+bool any_better(const Verdict& verdict) {
+  return std::any_of(verdict.claims.begin(), verdict.claims.end(), [](const Claim& claim) { return claim.better; });
 }
 
 struct Open {
@@ -324,8 +328,7 @@ void decide(Verdict& verdict, const TrialFailures& failures, const VerdictRules&
   }
   if (verdict.pairs < kFewestPairs)
     open.push_back({fmt::format("{} pairs are too few, at least {} are needed", verdict.pairs, kFewestPairs), kFewestPairs});
-  const bool any_better = std::any_of(verdict.claims.begin(), verdict.claims.end(), [](const Claim& claim) { return claim.better; });
-  if (!any_better) {
+  if (!any_better(verdict)) {
     // The claim nearest to an answer.
     Open nearest{"", std::nullopt};
     for (const Claim& claim : verdict.claims) {
@@ -372,6 +375,8 @@ const char* word(GateState state) {
   return "unchecked";
 }
 
+double margin_of(const Gate& gate, const VerdictRules& rules) { return gate.name == "progress" ? rules.progress_margin : rules.loss_margin; }
+
 Verdict judge_pairs(std::span<const SamplePair> pairs, const TrialFailures& failures, const VerdictRules& rules, LookLevels levels, bool shown) {
   Verdict verdict;
   verdict.pairs = pairs.size();
@@ -387,9 +392,8 @@ std::optional<std::size_t> pairs_to_accept(const Verdict& verdict, const Verdict
   if (verdict.pairs < 2) return kFewestPairs;
   std::vector<std::optional<std::size_t>> all = {verdict.pairs};
   const double root = std::sqrt(static_cast<double>(verdict.pairs));
-  const bool any_better = std::any_of(verdict.claims.begin(), verdict.claims.end(), [](const Claim& claim) { return claim.better; });
   // Holm's stricter step, unless the other claim has taken it.
-  const double gain_level = verdict.level / (any_better ? 2 : 4);
+  const double gain_level = verdict.level / (any_better(verdict) ? 2 : 4);
   const auto above = [&](const Claim& claim, double limit, double level) -> std::optional<std::size_t> {
     const double distance = claim.log_mean + claim.log_sd / root - limit;
     return distance > 0 ? needed_for_t(distance, claim.log_sd, level, kPower, kMostPairs) : std::nullopt;
@@ -397,7 +401,7 @@ std::optional<std::size_t> pairs_to_accept(const Verdict& verdict, const Verdict
   for (const Gate& gate : verdict.gates) {
     if (gate.state == GateState::kFail) return std::nullopt;
     if (gate.state != GateState::kOpen || gate.n < 2) continue;
-    const double margin = gate.name == "progress" ? rules.progress_margin : rules.loss_margin;
+    const double margin = margin_of(gate, rules);
     const double difference = std::max(0.0, std::abs(gate.mean) - gate.sd / std::sqrt(static_cast<double>(gate.n)));
     all.push_back(difference < margin ? needed_for_tost(difference, margin, gate.sd, verdict.gate_level, kPower, kMostPairs) : std::nullopt);
   }

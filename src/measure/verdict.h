@@ -95,6 +95,9 @@ struct Gate {
   Interval interval;  // of TOST
 };
 
+// Of an equivalence gate.
+double margin_of(const Gate& gate, const VerdictRules& rules);
+
 // Of TOST, each side, if there is one look.
 inline constexpr double kGateAlpha = 0.05;
 

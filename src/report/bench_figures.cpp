@@ -56,7 +56,7 @@ std::optional<Figure> gates_figure(const Verdict& verdict, const VerdictRules& r
   for (const Gate& gate : verdict.gates) {
     const bool is_loss = gate.name == "train_loss" || gate.name == "val_loss";
     if ((!is_loss && gate.name != "progress") || gate.n < 2) continue;
-    const double margin = is_loss ? rules.loss_margin : rules.progress_margin;
+    const double margin = margin_of(gate, rules);
     const Interval percent{100 * gate.interval.low, 100 * gate.interval.high};
     rows.push_back(interval_row(gate.name, 100 * gate.mean, percent, -100 * margin, 100 * margin));
     table.rows.push_back({gate.name, word(gate.state), fmt::format("{}", gate.n), percent_text(gate.mean), percent_text(gate.interval.low),
